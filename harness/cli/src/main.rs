@@ -1,0 +1,2 @@
+//! The `duress` binary.
+fn main() {}

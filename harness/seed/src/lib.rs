@@ -1,0 +1,123 @@
+//! Random decisions as pure functions of a seed and a stable key.
+//!
+//! Nothing in Duress draws from a shared random stream. A decision is a function of the run's
+//! seed and of a key that names the decision ("link 1→2, frame 17"), so removing one fault or
+//! one operation leaves every other decision as it was. That is what makes replay exact and
+//! shrinking work. This crate knows nothing of what is being decided, and any crate may use it.
+//!
+//! The hash is XXH3 (64 bit), whose values are fixed by its specification: they are the same on
+//! every platform and in every release.
+
+use std::time::Duration;
+
+/// The seed of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seed(pub u64);
+
+impl Seed {
+    /// A seed for one part of a run ("nemesis", "workload", …), independent of the other parts.
+    pub fn derive(self, part: &str) -> Seed {
+        Seed(xxhash_rust::xxh3::xxh3_64_with_seed(part.as_bytes(), self.0))
+    }
+
+    /// The decision named by `key`. Equal seeds and keys give equal decisions.
+    pub fn decide(self, key: &[u64]) -> Decision {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(self.0);
+        for word in key {
+            hasher.update(&word.to_le_bytes());
+        }
+        Decision(hasher.digest())
+    }
+}
+
+/// 64 uniformly distributed bits, read as whatever the decision needs.
+///
+/// The readings of one decision are not independent of each other: give each its own key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision(u64);
+
+impl Decision {
+    /// All 64 bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// A number in `0..bound`. A bound of zero gives zero.
+    pub fn below(self, bound: u64) -> u64 {
+        // Lemire's multiply-shift; the bias is at most bound / 2^64.
+        ((u128::from(self.0) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// True with the given probability (0.0 never, 1.0 always).
+    pub fn chance(self, probability: f64) -> bool {
+        self.unit() < probability
+    }
+
+    /// A number in `0.0..1.0`.
+    pub fn unit(self) -> f64 {
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A duration in `low..=high`, to the nanosecond. `high < low` gives `low`.
+    pub fn between(self, low: Duration, high: Duration) -> Duration {
+        let span = high.saturating_sub(low).as_nanos().min(u128::from(u64::MAX - 1)) as u64;
+        low + Duration::from_nanos(self.below(span + 1))
+    }
+
+    /// One element of a slice, or nothing of an empty one.
+    pub fn pick<T>(self, from: &[T]) -> Option<&T> {
+        from.get(self.below(from.len() as u64) as usize)
+    }
+}
+
+/// The indices `0..n` in an order that is a function of `seed` and `key` (Fisher–Yates).
+pub fn shuffled(seed: Seed, key: &[u64], n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    let mut step_key = key.to_vec();
+    step_key.push(0);
+    for i in (1..n).rev() {
+        *step_key.last_mut().expect("the key has just been extended") = i as u64;
+        order.swap(i, seed.decide(&step_key).below(i as u64 + 1) as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_pinned() {
+        // A change here changes what every stored seed means.
+        assert_eq!(Seed(1).decide(&[1, 2]).bits(), Seed(1).decide(&[1, 2]).bits());
+        assert_ne!(Seed(1).decide(&[1, 2]), Seed(2).decide(&[1, 2]));
+        assert_ne!(Seed(1).decide(&[1, 2]), Seed(1).decide(&[2, 1]));
+        assert_eq!(shuffled(Seed(42), &[], 8), shuffled(Seed(42), &[], 8));
+    }
+
+    #[test]
+    fn readings_stay_in_range() {
+        for i in 0..10_000 {
+            let d = Seed(7).decide(&[i]);
+            assert!(d.below(10) < 10);
+            assert_eq!(d.below(0), 0);
+            assert!((0.0..1.0).contains(&d.unit()));
+            let t = d.between(Duration::from_millis(5), Duration::from_millis(9));
+            assert!(t >= Duration::from_millis(5) && t <= Duration::from_millis(9));
+            assert_eq!(d.between(Duration::from_secs(2), Duration::from_secs(1)), Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn chances_match_their_probability() {
+        let hits = (0..100_000).filter(|i| Seed(3).decide(&[*i]).chance(0.25)).count();
+        assert!((24_000..26_000).contains(&hits), "{hits} of 100000");
+    }
+
+    #[test]
+    fn a_shuffle_is_a_permutation() {
+        let mut order = shuffled(Seed(9), &[4], 100);
+        order.sort_unstable();
+        assert_eq!(order, (0..100).collect::<Vec<_>>());
+    }
+}

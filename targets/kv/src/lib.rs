@@ -1,0 +1,4 @@
+//! The bundled cluster: one replicated key-value and lock service in three modes, as pure
+//! machines.
+
+pub mod api;
