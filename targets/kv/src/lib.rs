@@ -2,3 +2,4 @@
 //! machines.
 
 pub mod api;
+pub mod store;
