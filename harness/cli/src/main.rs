@@ -1,2 +1,49 @@
-//! The `duress` binary.
-fn main() {}
+//! The `duress` binary: the one place that names everything.
+//!
+//! - [`run`] and [`inside`] are the two halves of `duress run`: outside and inside the sandbox.
+//! - [`options`] turns the command line into a scenario, [`assemble`] a scenario into something
+//!   that can be run and judged, [`judge`] a stored run into a verdict.
+//! - [`bundled`] is the bundled cluster as a target.
+
+mod args;
+mod assemble;
+mod bundled;
+mod exit;
+mod inside;
+mod internal;
+mod judge;
+mod list;
+mod options;
+mod run;
+mod rundir;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; everything else is a usage error: 255, not clap's 2,
+            // which means "unknown" here.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 255 } else { 0 });
+        }
+    };
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => judge::check(args),
+        Command::List => list::list(),
+        Command::Preflight => list::preflight(),
+        Command::Node(args) => internal::node(args),
+        Command::Client(args) => internal::client(args),
+        Command::Inside(args) => inside::inside(args),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("duress: {failure}");
+        failure.code()
+    })
+}

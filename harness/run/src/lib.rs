@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Drives one run in the real world: deploys a target, puts clients to work, lets the nemesis
+//! hurt it, heals it, asks a last time, and records everything in one history.
+//!
+//! It runs inside the sandbox. It knows how things are run, not what they mean: a [`Target`]
+//! translates between operations and a system's own messages, a workload decides what is asked,
+//! and nobody here looks at the history that comes out.
+//!
+//! - [`run`] is the whole story, phase by phase.
+//! - [`Recorder`] is the one clock and the one order of events.
+//! - [`Progress`] is what a spectator may look at while it goes on.
+
+mod clients;
+mod cluster;
+mod frames;
+mod nemesis;
+mod phases;
+mod progress;
+mod recorder;
+mod target;
+
+pub use phases::{Ended, Plan, RunError, Stop, run};
+pub use progress::{Progress, Snapshot};
+pub use recorder::Recorder;
+pub use target::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};

@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Puts a cluster under duress and says, with proof, whether it kept its promises.
+#[derive(Debug, Parser)]
+#[command(name = "duress", version, about, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  duress run                                      five Paxos nodes under partitions, crashes and pauses
+  duress run examples/atc-split-brain.yaml        the air-traffic-control story: a split brain
+  duress run examples/atc-split-brain.yaml --set target.failover=vote
+  duress run --target quorum --set target.read_quorum=1 --faults partition --time 10s
+  duress check duress-runs/paxos/latest           judge a stored run again
+  duress list                                     targets, workloads, faults and checkers
+
+Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the harness or the infrastructure failed,
+255 usage or configuration error.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Deploy a cluster, hurt it, and judge what it did
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Judge a stored run again
+    Check(CheckArgs),
+    /// Show targets, workloads, faults and checkers
+    List,
+    /// Say whether this machine can run clusters, and what to do if not
+    Preflight,
+    /// One node of the bundled cluster
+    #[command(hide = true)]
+    Node(InternalArgs),
+    /// The clients of one client host
+    #[command(hide = true)]
+    Client(InternalArgs),
+    /// The harness inside its sandbox
+    #[command(hide = true)]
+    Inside(InsideArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  duress run                                      30 s, five Paxos nodes, all faults
+  duress run --time 10s --faults crash,pause --nodes 3
+  duress run --target primary-backup --set target.failover=timeout --faults partition
+  duress run --workload lock --target quorum --set workload.fencing=false
+  duress run examples/quorum-r1w1.yaml --seed 7 --json
+
+Without SCENARIO the run is made from the options; with it, the options change it. --set takes any
+key of a scenario file, by its dotted path. Everything is kept in duress-runs/<scenario>/<time>/.";
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A scenario file; without one the run is made from the options
+    pub(crate) scenario: Option<PathBuf>,
+    /// What to put under duress: paxos, quorum or primary-backup [default: paxos]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) target: Option<String>,
+    /// Change one key of the scenario, such as target.read_quorum=1; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What the clients do: register, lock or set [default: register]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) workload: Option<String>,
+    /// Faults planned from the seed: partition, crash, pause, or none [default: all three]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) faults: Option<Vec<String>>,
+    /// How long the clients work [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) time: Option<String>,
+    /// How many nodes [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) nodes: Option<String>,
+    /// How many processes are at work at a time [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<String>,
+    /// Operations per second of all processes together [default: as many as go]
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<String>,
+    /// Fixes what is asked for: operations and schedule [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "duress-runs")]
+    pub(crate) out: PathBuf,
+    /// Print the results as JSON instead of a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The directory of a stored run
+    pub(crate) run: PathBuf,
+    /// Print the results as JSON instead of a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// For processes that only `duress` itself starts.
+#[derive(Debug, Args)]
+pub(crate) struct InternalArgs {
+    /// The configuration, as JSON
+    #[arg(long)]
+    pub(crate) config: OsString,
+    /// The number of the control channel's file descriptor
+    #[arg(long)]
+    pub(crate) control_fd: Option<i32>,
+}
+
+/// For the harness inside its sandbox.
+#[derive(Debug, Args)]
+pub(crate) struct InsideArgs {
+    /// The run directory, with its scenario.yaml
+    #[arg(long)]
+    pub(crate) run: PathBuf,
+    /// Where the scenario's own copy is: it holds every default
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}

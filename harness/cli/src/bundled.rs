@@ -1,0 +1,226 @@
+//! The bundled cluster as a target: its operations and observations in the words of a history.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use duress_history::{NodeReport, Op, Outcome, Process, Ret, Value};
+use duress_kv::api;
+use duress_kv::config::Config;
+use duress_machine::client::Policy;
+use duress_machine::{NodeId, Observation, Status};
+use duress_node::client_host::{ClientHostConfig, Command, Completion};
+use duress_node::control::{Order, Report};
+use duress_node::NodeConfig;
+use duress_run::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};
+use smol_str::{SmolStr, ToSmolStr};
+use std::time::Duration;
+
+/// Node-to-node traffic.
+const PEER_PORT: u16 = 7400;
+/// The client API.
+const HTTP_PORT: u16 = 8400;
+/// Elements of a set are stored as keys with this prefix.
+const SET: &str = "set/";
+
+/// The bundled service in one mode.
+pub(crate) struct Bundled {
+    config: Config,
+    nodes: usize,
+    policy: Policy,
+}
+
+impl Bundled {
+    pub(crate) fn new(config: Config, nodes: usize, policy: Policy) -> Bundled {
+        Bundled { config, nodes, policy }
+    }
+
+    fn name(node: NodeId) -> SmolStr {
+        node.to_smolstr()
+    }
+
+    fn report(node: usize, status: Status) -> NodeReport {
+        NodeReport {
+            node: Self::name(NodeId(node as u16)),
+            role: Some(status.role.to_smolstr()),
+            leads: status.role.leads(),
+            term: Some(status.term),
+            leader: status.leader.map(Self::name),
+            index: Some(status.commit_index),
+            digest: Some(status.digest),
+        }
+    }
+}
+
+fn socket_addresses(addresses: &[Ipv4Addr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|address| SocketAddr::from((*address, port))).collect()
+}
+
+/// A process of this same program with a JSON configuration and a control channel at descriptor 3.
+fn process(command: &str, config: &impl serde::Serialize) -> Result<ProcessPlan, TargetError> {
+    let config = serde_json::to_string(config).map_err(|e| TargetError(format!("can't configure {command}: {e}")))?;
+    Ok(ProcessPlan { args: vec![command.into(), "--config".into(), config.into(), "--control-fd".into(), "3".into()] })
+}
+
+/// A control message as bytes. Ours are plain data of bounded size, which postcard always takes.
+fn payload(message: &impl serde::Serialize) -> Vec<u8> {
+    postcard::to_allocvec(message).expect("plain data can be encoded")
+}
+
+fn decode<T: serde::de::DeserializeOwned>(frame: &[u8]) -> Result<T, TargetError> {
+    postcard::from_bytes(frame).map_err(|e| TargetError(format!("a control frame of {} bytes: {e}", frame.len())))
+}
+
+impl Target for Bundled {
+    fn node(&self, node: usize, addresses: &[Ipv4Addr], data_dir: &Path) -> Result<ProcessPlan, TargetError> {
+        let peers = socket_addresses(&addresses[..self.nodes], PEER_PORT);
+        let http_peers = socket_addresses(&addresses[..self.nodes], HTTP_PORT);
+        process(
+            "node",
+            &NodeConfig {
+                id: NodeId(node as u16),
+                http: http_peers[node],
+                peers,
+                http_peers,
+                data_dir: data_dir.to_path_buf(),
+                target: self.config.clone(),
+            },
+        )
+    }
+
+    fn client_host(&self, addresses: &[Ipv4Addr]) -> Result<ProcessPlan, TargetError> {
+        let nodes = socket_addresses(&addresses[..self.nodes], HTTP_PORT);
+        process("client", &ClientHostConfig { nodes, policy: self.policy.into() })
+    }
+
+    fn node_message(&self, node: usize, frame: &[u8]) -> Result<Option<NodeMessage>, TargetError> {
+        Ok(match decode::<Report>(frame)? {
+            Report::Ready => Some(NodeMessage::Ready),
+            Report::Status { status, .. } | Report::Observation(Observation::Status(status)) => {
+                Some(NodeMessage::Report(Self::report(node, status)))
+            }
+            Report::Observation(Observation::Committed { index, digest }) => Some(NodeMessage::Report(NodeReport {
+                node: Self::name(NodeId(node as u16)),
+                role: None,
+                leads: false,
+                term: None,
+                leader: None,
+                index: Some(index),
+                digest: Some(digest),
+            })),
+            Report::Fence { node } => Some(NodeMessage::Fence(usize::from(node.0))),
+        })
+    }
+
+    fn fenced(&self, node: usize) -> Vec<u8> {
+        payload(&Order::Fenced { node: NodeId(node as u16) })
+    }
+
+    fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8> {
+        let lease = Duration::from_millis;
+        let op = match op {
+            Op::Read { key } => api::Op::Read { key: key.clone() },
+            Op::Write { key, value } => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
+            Op::Cas { key, from, to } => {
+                api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
+            }
+            Op::Add { element } => api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() },
+            Op::Elements => api::Op::Scan { prefix: SET.into() },
+            Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(*lease_ms) },
+            Op::Renew { lock, token, lease_ms } => {
+                api::Op::Renew { lock: lock.clone(), token: api::Token(*token), lease: lease(*lease_ms) }
+            }
+            Op::Release { lock, token } => api::Op::Release { lock: lock.clone(), token: api::Token(*token) },
+            Op::Access { lock, token, work_ms } => {
+                let work = Duration::from_millis(*work_ms);
+                return payload(&Command::Access { call, lock: lock.clone(), token: *token, work });
+            }
+        };
+        let request = api::Request { client: api::ClientId(process.0), sequence, op };
+        payload(&Command::Call { call, request, first: NodeId(first as u16) })
+    }
+
+    fn resource_answer(&self, call: u64, accepted: bool) -> Vec<u8> {
+        payload(&Command::ResourceAnswer { call, accepted })
+    }
+
+    fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError> {
+        let done = |call, outcome, ret, error: Option<SmolStr>, by: Option<&api::Response>| ClientReport::Done {
+            call,
+            outcome,
+            ret,
+            error,
+            node: by.map(|response| usize::from(response.node.0)),
+            term: by.map(|response| response.term),
+        };
+        Ok(match decode::<Completion>(frame)? {
+            Completion::Called { call, outcome } => {
+                use duress_node::client_host::CallOutcome::{Failed, Ok, Unknown};
+                match outcome {
+                    Ok { response } => match ret(&response, op(call)) {
+                        Some(ret) => done(call, Outcome::Ok, ret, None, Some(&response)),
+                        // An answer to another question: nobody knows what happened to ours.
+                        None => done(call, Outcome::Info, Ret::Done, Some("wrong-answer".into()), Some(&response)),
+                    },
+                    Failed { response } => {
+                        done(call, Outcome::Fail, Ret::Done, Some(reason(&response, "unreachable")), response.as_ref())
+                    }
+                    Unknown { response } => {
+                        done(call, Outcome::Info, Ret::Done, Some(reason(&response, "timeout")), response.as_ref())
+                    }
+                }
+            }
+            Completion::AccessRefused { call } => {
+                done(call, Outcome::Fail, Ret::Done, Some("lease-expired".into()), None)
+            }
+            Completion::Accessed { call, accepted: true } => done(call, Outcome::Ok, Ret::Done, None, None),
+            Completion::Accessed { call, accepted: false } => {
+                done(call, Outcome::Fail, Ret::Done, Some("fenced".into()), None)
+            }
+            Completion::AccessWrite { call, lock, token } => ClientReport::ResourceWrite { call, lock, token },
+        })
+    }
+
+    fn has_log(&self) -> bool {
+        !matches!(self.config, Config::Quorum(_))
+    }
+}
+
+/// A value as the service stores it; an unset key has none.
+fn text(value: &Value) -> Option<SmolStr> {
+    match value {
+        Value::Nil => None,
+        Value::Int(number) => Some(number.to_smolstr()),
+        Value::Text(text) => Some(text.clone()),
+    }
+}
+
+fn value(stored: Option<&SmolStr>) -> Value {
+    match stored {
+        None => Value::Nil,
+        Some(text) => text.parse().map_or_else(|_| Value::Text(text.clone()), Value::Int),
+    }
+}
+
+/// What an answer gave back, if it is an answer to that operation.
+fn ret(response: &api::Response, op: Option<Op>) -> Option<Ret> {
+    Some(match (response.result.as_ref().ok()?, op?) {
+        (api::Reply::Value(stored), Op::Read { .. }) => Ret::Value(value(stored.as_ref())),
+        (api::Reply::Entries(entries), Op::Elements) => {
+            let element = |(key, _): &(SmolStr, SmolStr)| key.strip_prefix(SET)?.parse().ok();
+            Ret::Elements(entries.iter().map(element).collect::<Option<_>>()?)
+        }
+        (api::Reply::Granted(token), Op::Acquire { .. }) => Ret::Token(token.0),
+        (
+            api::Reply::Done,
+            Op::Write { .. } | Op::Cas { .. } | Op::Add { .. } | Op::Renew { .. } | Op::Release { .. },
+        ) => Ret::Done,
+        _ => return None,
+    })
+}
+
+fn reason(response: &Option<api::Response>, otherwise: &'static str) -> SmolStr {
+    match response.as_ref().map(|response| &response.result) {
+        Some(Err(refusal)) => refusal.name().into(),
+        _ => otherwise.into(),
+    }
+}

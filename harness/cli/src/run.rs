@@ -1,0 +1,109 @@
+//! `duress run`, outside the sandbox: makes the run directory, starts the harness in its sandbox,
+//! waits for it, and judges what was recorded.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use duress_deploy::sandbox::{self, SandboxProcess};
+use duress_scenario::Scenario;
+
+use crate::args::RunArgs;
+use crate::exit::{self, Failure};
+use crate::rundir::RunDir;
+use crate::{judge, options};
+
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let scenario = options::scenario(args)?;
+    let directory = RunDir::create(&args.out, &scenario.name)
+        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", args.out.display()), e))?;
+    std::fs::write(directory.scenario(), scenario.to_yaml())
+        .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.scenario().display()), e))?;
+    if !args.json {
+        announce(&scenario, directory.path(), args);
+    }
+    let status = in_sandbox(directory.path(), args.json)?;
+    let judged = judge::judge(&directory, &scenario);
+    match (status, judged) {
+        (0, Ok(judged)) => {
+            judge::show(&judged, &directory, args.json);
+            Ok(exit::of(judged.results.verdict))
+        }
+        (0, Err(failure)) => Err(failure),
+        (status, judged) => {
+            // What was recorded is judged all the same, for whoever looks into the failure.
+            if let Ok(judged) = judged {
+                judge::show(&judged, &directory, args.json);
+            }
+            let log = directory.log();
+            Err(Failure::Infrastructure(format!(
+                "the run could not be carried out (the harness {}); its log is {}",
+                if status < 0 { format!("was killed by signal {}", -status) } else { format!("exited with {status}") },
+                log.display()
+            )))
+        }
+    }
+}
+
+/// First words of a run: everything needed to ask for the same again.
+fn announce(scenario: &Scenario, directory: &Path, args: &RunArgs) {
+    println!("{}", options::describe(scenario));
+    println!("kept in {}", directory.display());
+    println!("again:  {}", options::again(scenario, args));
+    println!();
+}
+
+/// Runs the harness inside its sandbox: its exit code, or the negated number of the signal that
+/// killed it.
+fn in_sandbox(directory: &Path, quiet: bool) -> Result<i32, Failure> {
+    let mut args: Vec<OsString> = vec!["inside".into(), "--run".into(), directory.into()];
+    if quiet || !std::io::stderr().is_terminal() {
+        args.push("--quiet".into());
+    }
+    let sandbox = sandbox::enter(&args).map_err(|e| {
+        let preflight = duress_deploy::preflight();
+        let advice = if preflight.ok() { String::new() } else { format!("\n\n{preflight}") };
+        Failure::Infrastructure(format!("can't enter a sandbox: {e}{advice}"))
+    })?;
+    let sandbox = Arc::new(sandbox);
+    pass_on_signals(sandbox.clone())?;
+    sandbox.wait().map_err(|e| Failure::infrastructure("can't wait for the sandbox", e))
+}
+
+/// Ctrl-C and a polite kill stop the run, which then heals and ends properly; a second one ends it
+/// at once.
+fn pass_on_signals(sandbox: Arc<SandboxProcess>) -> Result<(), Failure> {
+    let failure = |e| Failure::infrastructure("can't handle signals", e);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
+    let signals = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            let mut count = 0;
+            while next_signal().await.is_ok() {
+                count += 1;
+                if count == 1 {
+                    eprintln!("\nstopping: healing and ending the cluster; once more to kill it");
+                    let _ = sandbox.interrupt();
+                } else {
+                    let _ = sandbox.kill();
+                }
+            }
+        });
+    });
+    signals.map(drop).map_err(failure)
+}
+
+/// Waits for SIGINT, SIGTERM or SIGHUP.
+pub(crate) async fn next_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,422 @@
+//! The processes of a run: nodes and client hosts, their control channels, and what is known of
+//! them.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use duress_deploy::{Local, Process, ProcessSpec, ProcessState};
+use duress_history::{EventKind, Evidence, FaultEvent, Host, NodeReport, Stage};
+use smol_str::SmolStr;
+use tokio::sync::{mpsc, watch};
+
+use crate::frames::{self, Receiver, Sender};
+use crate::{NodeMessage, Plan, Recorder, RunError, Target};
+
+/// Faults that nobody scheduled (a node that died by itself, a node that was fenced off by
+/// another) are numbered from here.
+pub(crate) const UNSCHEDULED: u64 = 1 << 32;
+
+/// The deployed target.
+pub(crate) struct Cluster {
+    pub(crate) local: Local,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) recorder: Recorder,
+    pub(crate) node_names: Vec<Host>,
+    pub(crate) client_names: Vec<Host>,
+    directory: PathBuf,
+    addresses: Vec<Ipv4Addr>,
+    nodes: Vec<Mutex<Node>>,
+    clients: Vec<Mutex<ClientHost>>,
+    /// Counts starts of nodes that have become ready.
+    ready: Vec<watch::Sender<u64>>,
+    unscheduled: Mutex<u64>,
+    /// Frames from client hosts: (client host, frame).
+    pub(crate) client_frames: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Node {
+    process: Option<Process>,
+    control: Option<Sender>,
+    /// Which start this is.
+    life: u64,
+    /// The last thing it said of itself.
+    report: Option<NodeReport>,
+    /// An unscheduled fault that keeps it down.
+    down_by: Option<(u64, SmolStr)>,
+}
+
+struct ClientHost {
+    process: Process,
+    control: Sender,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cluster {
+    /// Starts every process of the target on hosts that are there already.
+    pub(crate) fn start(
+        local: Local,
+        target: Arc<dyn Target>,
+        recorder: Recorder,
+        plan: &Plan,
+        client_frames: mpsc::UnboundedSender<Vec<u8>>,
+    ) -> Result<Arc<Cluster>, RunError> {
+        let mut addresses = Vec::new();
+        for name in plan.nodes.iter().chain(&plan.clients) {
+            addresses.push(local.address(name).ok_or_else(|| RunError::Harness(format!("host {name} has no address")))?);
+        }
+        let mut clients = Vec::new();
+        for name in &plan.clients {
+            let spec = target.client_host(&addresses)?;
+            let log = plan.directory.join("clients").join(name.as_str()).join("log");
+            let (process, control) = spawn(&local, name, spec.args, &log)?;
+            let (sender, receiver) = frames::open(control)?;
+            tokio::spawn(forward(name.clone(), receiver, client_frames.clone()));
+            clients.push(Mutex::new(ClientHost { process, control: sender }));
+        }
+        let cluster = Arc::new(Cluster {
+            local,
+            target,
+            recorder,
+            node_names: plan.nodes.clone(),
+            client_names: plan.clients.clone(),
+            directory: plan.directory.clone(),
+            addresses,
+            nodes: plan.nodes.iter().map(|_| Mutex::default()).collect(),
+            clients,
+            ready: plan.nodes.iter().map(|_| watch::Sender::new(0)).collect(),
+            unscheduled: Mutex::new(UNSCHEDULED),
+            client_frames,
+        });
+        for node in 0..cluster.nodes.len() {
+            cluster.start_node(node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a node that is not running.
+    pub(crate) fn start_node(self: &Arc<Self>, node: usize) -> Result<(), RunError> {
+        let name = &self.node_names[node];
+        let directory = self.directory.join("nodes").join(name.as_str());
+        let data = directory.join("data");
+        std::fs::create_dir_all(&data)?;
+        let mut state = lock(&self.nodes[node]);
+        if state.process.is_some() {
+            return Ok(());
+        }
+        let spec = self.target.node(node, &self.addresses, &data)?;
+        let (process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
+        let (sender, receiver) = frames::open(control)?;
+        state.life += 1;
+        let life = state.life;
+        state.process = Some(process);
+        state.control = Some(sender);
+        drop(state);
+        tokio::spawn(listen(self.clone(), node, life, receiver));
+        Ok(())
+    }
+
+    /// Waits until a node's present life is ready, or until it died.
+    pub(crate) async fn wait_ready(&self, node: usize, within: Duration) -> Result<(), RunError> {
+        let life = lock(&self.nodes[node]).life;
+        let mut ready = self.ready[node].subscribe();
+        let waited = tokio::time::timeout(within, ready.wait_for(|ready| *ready >= life)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(RunError::NotReady { node: self.node_names[node].clone(), within, log: self.log(node) }),
+        }
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self.directory.join("nodes").join(self.node_names[node].as_str()).join("log")
+    }
+
+    /// Kills a node with SIGKILL and waits until it is gone.
+    pub(crate) fn kill_node(&self, node: usize) -> Result<(), RunError> {
+        let mut state = lock(&self.nodes[node]);
+        if let Some(mut process) = state.process.take() {
+            state.control = None;
+            state.report = None;
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a node has a process, running or paused.
+    pub(crate) fn is_up(&self, node: usize) -> bool {
+        lock(&self.nodes[node]).process.is_some()
+    }
+
+    /// Stops or continues a host's process, and returns when the kernel shows it.
+    pub(crate) fn set_paused(&self, host: &str, paused: bool) -> Result<(), RunError> {
+        self.with_process(host, |process| match (process, paused) {
+            (Some(process), true) => process.pause().map_err(RunError::from),
+            (Some(process), false) => process.resume().map_err(RunError::from),
+            (None, true) => Err(RunError::Harness(format!("{host} can't be paused: it has no process"))),
+            // Killed while it was paused: nothing to resume.
+            (None, false) => Ok(()),
+        })
+    }
+
+    /// A host's process as the kernel shows it.
+    pub(crate) fn process_state(&self, host: &str) -> ProcessState {
+        self.with_process(host, |process| process.map_or(ProcessState::Gone, |process| process.state()))
+    }
+
+    fn with_process<R>(&self, host: &str, f: impl FnOnce(Option<&mut Process>) -> R) -> R {
+        if let Some(node) = self.node_index(host) {
+            return f(lock(&self.nodes[node]).process.as_mut());
+        }
+        match self.client_names.iter().position(|name| name == host) {
+            Some(client) => f(Some(&mut lock(&self.clients[client]).process)),
+            None => f(None),
+        }
+    }
+
+    /// The number of a node.
+    pub(crate) fn node_index(&self, host: &str) -> Option<usize> {
+        self.node_names.iter().position(|name| name == host)
+    }
+
+    /// Hands a frame to a client host.
+    pub(crate) fn tell_client(&self, client: usize, frame: Vec<u8>) {
+        lock(&self.clients[client]).control.send(frame);
+    }
+
+    /// What the nodes last said of themselves; `None` for a node that is down or has said nothing.
+    pub(crate) fn reports(&self) -> Vec<Option<NodeReport>> {
+        self.nodes.iter().map(|node| lock(node).report.clone()).collect()
+    }
+
+    /// The nodes that say that they lead, the one with the highest term first.
+    pub(crate) fn leaders(&self) -> Vec<Host> {
+        let mut leaders: Vec<_> = self.reports().into_iter().flatten().filter(|report| report.leads).collect();
+        leaders.sort_by_key(|report| std::cmp::Reverse(report.term));
+        leaders.into_iter().map(|report| report.node).collect()
+    }
+
+    /// CPU time of the nodes that run, and of the client hosts.
+    pub(crate) fn cpu_times(&self) -> (Duration, Duration) {
+        let nodes = self.nodes.iter().filter_map(|node| lock(node).process.as_ref().map(Process::cpu_time)).sum();
+        let clients = self.clients.iter().map(|client| lock(client).process.cpu_time()).sum();
+        (nodes, clients)
+    }
+
+    /// Starts the nodes again that were fenced off or died by themselves.
+    pub(crate) async fn repair(self: &Arc<Self>, within: Duration) -> Result<(), RunError> {
+        for node in 0..self.nodes.len() {
+            let down_by = lock(&self.nodes[node]).down_by.take();
+            let Some((fault, kind)) = down_by else { continue };
+            self.start_node(node)?;
+            let ready = self.wait_ready(node, within).await;
+            let name = &self.node_names[node];
+            self.unscheduled_event(fault, Stage::End, &kind, name, format!("{name} is started again"));
+            self.recorder.record(EventKind::Evidence(Evidence {
+                fault,
+                stage: Stage::End,
+                proven: ready.is_ok(),
+                what: match ready {
+                    Ok(()) => format!("{name} answers"),
+                    Err(e) => e.to_string(),
+                },
+                measured: Default::default(),
+            }));
+        }
+        Ok(())
+    }
+
+    fn unscheduled_event(&self, fault: u64, stage: Stage, kind: &str, name: &Host, what: String) {
+        self.recorder.record(EventKind::Fault(FaultEvent {
+            fault,
+            stage,
+            kind: kind.into(),
+            what,
+            hosts: vec![name.clone()],
+            links: Vec::new(),
+        }));
+    }
+
+    fn next_unscheduled(&self) -> u64 {
+        let mut next = lock(&self.unscheduled);
+        *next += 1;
+        *next
+    }
+
+    /// A node asked for another one to be shut off: pulls the plug and tells it so.
+    fn fence(&self, asker: usize, victim: usize) -> Result<(), RunError> {
+        if victim >= self.nodes.len() || victim == asker {
+            return Err(RunError::Harness(format!("{} asks to fence node {victim}", self.node_names[asker])));
+        }
+        if self.is_up(victim) {
+            let (name, by) = (&self.node_names[victim], &self.node_names[asker]);
+            self.kill_node(victim)?;
+            let fault = self.next_unscheduled();
+            self.unscheduled_event(fault, Stage::Start, "fence", name, format!("{by} had {name} shut off"));
+            let gone = self.process_state(name) == ProcessState::Gone;
+            self.recorder.record(EventKind::Evidence(Evidence {
+                fault,
+                stage: Stage::Start,
+                proven: gone,
+                what: format!("the process of {name} is {}", if gone { "gone" } else { "still there" }),
+                measured: Default::default(),
+            }));
+            lock(&self.nodes[victim]).down_by = Some((fault, "fence".into()));
+        }
+        if let Some(control) = &lock(&self.nodes[asker]).control {
+            control.send(self.target.fenced(victim));
+        }
+        Ok(())
+    }
+
+    /// A node's control channel has ended. If that life was not ended by us, the node died.
+    fn lost(&self, node: usize, life: u64) {
+        let mut state = lock(&self.nodes[node]);
+        if state.life != life || state.process.is_none() {
+            return;
+        }
+        let status = match state.process.take() {
+            Some(mut process) => {
+                let status = process.wait_exit(Duration::from_secs(2));
+                let _ = process.kill();
+                status
+            }
+            None => None,
+        };
+        state.control = None;
+        state.report = None;
+        let fault = self.next_unscheduled();
+        state.down_by = Some((fault, "exit".into()));
+        drop(state);
+        let name = &self.node_names[node];
+        let how = status.map_or_else(|| "closed its control channel".into(), |status| format!("ended: {status}"));
+        let what = format!("{name} {how}, and nobody asked it to; see {}", self.log(node).display());
+        self.unscheduled_event(fault, Stage::Start, "exit", name, what.clone());
+        self.recorder.record(EventKind::Evidence(Evidence {
+            fault,
+            stage: Stage::Start,
+            // Not a fault of ours: a run in which nodes die by themselves is no clean run.
+            proven: false,
+            what,
+            measured: Default::default(),
+        }));
+    }
+
+    /// Ends every process.
+    pub(crate) fn stop(&self) -> Result<(), RunError> {
+        for node in 0..self.nodes.len() {
+            self.kill_node(node)?;
+        }
+        for client in &self.clients {
+            lock(client).process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what each node last said of itself beside its log.
+    pub(crate) fn write_statuses(&self) -> io::Result<()> {
+        for (name, report) in self.node_names.iter().zip(self.reports()) {
+            let path = self.directory.join("nodes").join(name.as_str()).join("status.json");
+            let text = serde_json::to_string_pretty(&report).map_err(io::Error::other)?;
+            std::fs::write(path, text + "\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn spawn(
+    local: &Local,
+    host: &str,
+    args: Vec<std::ffi::OsString>,
+    log: &Path,
+) -> Result<(Process, std::os::unix::net::UnixStream), RunError> {
+    if let Some(directory) = log.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let mut process = local.spawn(host, ProcessSpec { args, log: log.to_path_buf(), control: true, ..Default::default() })?;
+    let control = process
+        .take_control()
+        .ok_or_else(|| RunError::Harness(format!("the process on {host} has no control channel")))?;
+    Ok((process, control))
+}
+
+/// Hears out one life of a node.
+async fn listen(cluster: Arc<Cluster>, node: usize, life: u64, mut from: Receiver) {
+    loop {
+        let frame = match from.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(e) => {
+                tracing::warn!(node = %cluster.node_names[node], "control channel: {e}");
+                break;
+            }
+        };
+        match cluster.target.node_message(node, &frame) {
+            Ok(None) => {}
+            Ok(Some(NodeMessage::Ready)) => {
+                cluster.ready[node].send_replace(life);
+            }
+            Ok(Some(NodeMessage::Report(report))) => cluster.heard(node, life, report),
+            Ok(Some(NodeMessage::Fence(victim))) => {
+                let cluster = cluster.clone();
+                tokio::task::spawn_blocking(move || {
+                    if let Err(e) = cluster.fence(node, victim) {
+                        tracing::error!("fencing failed: {e}");
+                    }
+                });
+            }
+            Err(e) => tracing::warn!(node = %cluster.node_names[node], "not understood: {e}"),
+        }
+    }
+    let _ = tokio::task::spawn_blocking(move || cluster.lost(node, life)).await;
+}
+
+impl Cluster {
+    /// Keeps and records what a node says of itself.
+    fn heard(&self, node: usize, life: u64, report: NodeReport) {
+        let mut state = lock(&self.nodes[node]);
+        if state.life != life || state.process.is_none() {
+            return;
+        }
+        let Some(last) = &mut state.report else {
+            state.report = Some(report.clone());
+            drop(state);
+            self.recorder.record(EventKind::Observation(report));
+            return;
+        };
+        // A checkpoint says nothing of the role; a status that only moved on is not worth a line.
+        let checkpoint = report.role.is_none();
+        let changed = (&last.role, last.leads, last.term, &last.leader)
+            != (&report.role, report.leads, report.term, &report.leader);
+        if !checkpoint {
+            *last = report.clone();
+        }
+        drop(state);
+        if checkpoint || changed {
+            self.recorder.record(EventKind::Observation(report));
+        }
+    }
+}
+
+/// Passes on what a client host says.
+async fn forward(name: Host, mut from: Receiver, to: mpsc::UnboundedSender<Vec<u8>>) {
+    loop {
+        match from.next().await {
+            Ok(Some(frame)) => {
+                if to.send(frame).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(e) => {
+                tracing::warn!(client = %name, "control channel: {e}");
+                return;
+            }
+        }
+    }
+}

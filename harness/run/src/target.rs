@@ -1,0 +1,103 @@
+//! What a run needs to know of a system under test.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+
+use duress_history::{NodeReport, Op, Outcome, Process, Ret};
+use smol_str::SmolStr;
+use thiserror::Error;
+
+/// How to start a process of the target.
+#[derive(Clone, Debug)]
+pub struct ProcessPlan {
+    /// Arguments for this same program.
+    pub args: Vec<OsString>,
+}
+
+/// What a node said over its control channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeMessage {
+    /// It is up: its status answers.
+    Ready,
+    /// It said something of itself.
+    Report(NodeReport),
+    /// It asks for another node, counted from zero, to be shut off.
+    Fence(usize),
+}
+
+/// What a client host said over its control channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientReport {
+    /// A call is over.
+    Done {
+        /// Which call.
+        call: u64,
+        /// How it ended.
+        outcome: Outcome,
+        /// What it gave back.
+        ret: Ret,
+        /// Why it did not succeed.
+        error: Option<SmolStr>,
+        /// The node that answered, counted from zero.
+        node: Option<usize>,
+        /// Its term, where the system has terms.
+        term: Option<u64>,
+    },
+    /// A client writes to the resource that a lock protects, and waits for its answer.
+    ResourceWrite {
+        /// Which call.
+        call: u64,
+        /// The lock.
+        lock: SmolStr,
+        /// The token that it shows.
+        token: u64,
+    },
+}
+
+/// A process of the target said something that can't be understood.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct TargetError(pub String);
+
+/// A system under test: how its processes are started, and what goes over their control channels.
+///
+/// Control channels carry frames (a length and that many bytes); the target gives the bytes their
+/// meaning. It is told the addresses of all hosts once, before anything is started.
+pub trait Target: Send + Sync {
+    /// How to start a node.
+    ///
+    /// # Errors
+    /// When its configuration can't be written.
+    fn node(&self, node: usize, addresses: &[Ipv4Addr], data_dir: &std::path::Path) -> Result<ProcessPlan, TargetError>;
+
+    /// How to start the process that runs the clients of one client host.
+    ///
+    /// # Errors
+    /// When its configuration can't be written.
+    fn client_host(&self, addresses: &[Ipv4Addr]) -> Result<ProcessPlan, TargetError>;
+
+    /// Reads a frame from a node. `None`: of no interest.
+    ///
+    /// # Errors
+    /// When the frame means nothing.
+    fn node_message(&self, node: usize, frame: &[u8]) -> Result<Option<NodeMessage>, TargetError>;
+
+    /// The frame that tells a node that another one is off.
+    fn fenced(&self, node: usize) -> Vec<u8>;
+
+    /// The frame that has a client host carry out an operation: `sequence` counts the operations
+    /// of the process, `first` is the node to ask first.
+    fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8>;
+
+    /// The frame that tells a client host how the resource answered.
+    fn resource_answer(&self, call: u64, accepted: bool) -> Vec<u8>;
+
+    /// Reads a frame from a client host; `op` looks up what a call asked.
+    ///
+    /// # Errors
+    /// When the frame means nothing.
+    fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError>;
+
+    /// Whether all nodes end up with the same log, so that their digests can be waited for.
+    fn has_log(&self) -> bool;
+}
