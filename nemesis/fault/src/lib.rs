@@ -1,1 +1,192 @@
-//! Placeholder.
+//! What can be done to a cluster, as pure data: faults, whom they hit, and when.
+//!
+//! A [`Fault`] says what is wanted ("isolate the primary"); [`Fault::resolve`] turns it, at the
+//! moment of injection and with a [`View`] of the cluster, into a [`Resolved`] fault that names
+//! hosts and directed links. A [`Schedule`] is a timed list of faults, either written by hand or
+//! drawn from a seed by a [`Plan`]. Every choice is a function of the seed and of the fault's
+//! number, so removing one fault leaves all others as they were.
+//!
+//! This crate knows nothing of how a fault is applied, proven or healed.
+
+mod grudge;
+mod plan;
+mod resolve;
+mod schedule;
+
+pub use grudge::{Grudge, Sides};
+pub use plan::Plan;
+pub use resolve::{Effect, Resolved, Unresolvable, View};
+pub use schedule::{Schedule, Timed};
+
+use std::fmt;
+use std::time::Duration;
+
+/// The name of a host: a node (`n1`) or a client host (`c1`).
+pub type Host = smol_str::SmolStr;
+
+/// One thing to be done to a cluster. Each is undone at its end: links are opened again, crashed
+/// nodes are started again, paused hosts are resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Links between hosts are cut.
+    Partition {
+        /// Which links.
+        grudge: Grudge,
+        /// Whether client hosts are put on sides, too. Only grudges [with sides](Grudge::has_sides)
+        /// heed it.
+        clients: Sides,
+    },
+    /// Nodes are killed without warning (SIGKILL) and started again at the fault's end.
+    Crash(Selector),
+    /// Hosts stand still (SIGSTOP) until the fault's end; they don't notice it themselves.
+    Pause(Selector),
+    /// Links between hosts become slow; nothing is lost.
+    Delay {
+        /// Which links: those that a partition with this grudge would cut.
+        grudge: Grudge,
+        /// How much later everything arrives.
+        by: Duration,
+    },
+}
+
+impl Fault {
+    /// What kind of fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Fault::Partition { .. } => Kind::Partition,
+            Fault::Crash(_) => Kind::Crash,
+            Fault::Pause(_) => Kind::Pause,
+            Fault::Delay { .. } => Kind::Delay,
+        }
+    }
+
+    /// The grudge of a fault of links.
+    pub fn grudge(&self) -> Option<&Grudge> {
+        match self {
+            Fault::Partition { grudge, .. } | Fault::Delay { grudge, .. } => Some(grudge),
+            Fault::Crash(_) | Fault::Pause(_) => None,
+        }
+    }
+
+    /// The selector of a fault of hosts.
+    pub fn selector(&self) -> Option<&Selector> {
+        match self {
+            Fault::Crash(selector) | Fault::Pause(selector) => Some(selector),
+            Fault::Partition { .. } | Fault::Delay { .. } => None,
+        }
+    }
+}
+
+impl From<Grudge> for Fault {
+    /// A partition that leaves client hosts connected to every node.
+    fn from(grudge: Grudge) -> Fault {
+        Fault::Partition { grudge, clients: Sides::Stay }
+    }
+}
+
+/// The kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Fault::Partition`]
+    Partition,
+    /// [`Fault::Crash`]
+    Crash,
+    /// [`Fault::Pause`]
+    Pause,
+    /// [`Fault::Delay`]
+    Delay,
+}
+
+impl Kind {
+    /// Every kind, with one line about it.
+    pub const ALL: &'static [(Kind, &'static str)] = &[
+        (Kind::Partition, "cuts links between hosts; what is sent on them is lost"),
+        (Kind::Crash, "kills nodes without warning and starts them again from their disks"),
+        (Kind::Pause, "stops hosts in their tracks and resumes them, without their noticing"),
+        (Kind::Delay, "makes links slow; everything arrives, but late"),
+    ];
+
+    /// Its short name: `partition`, `crash`, ….
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Partition => "partition",
+            Kind::Crash => "crash",
+            Kind::Pause => "pause",
+            Kind::Delay => "delay",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which hosts a crash or a pause hits. Hosts that another fault holds down are passed over,
+/// except by [`Selector::Names`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// These nodes or client hosts.
+    Names(Vec<Host>),
+    /// Any one node.
+    One,
+    /// The largest number of nodes that is less than half of them; one of two nodes, and one of one.
+    Minority,
+    /// The smallest number of nodes that is more than half of them.
+    Majority,
+    /// Every node.
+    All,
+    /// The node that leads, as far as observations tell at the moment of injection.
+    Primary,
+    /// Any one node that doesn't lead.
+    Backup,
+    /// The client host that holds a lock at the moment of injection.
+    Holder,
+    /// Any one client host.
+    Client,
+}
+
+impl Selector {
+    /// Every selector that needs no names, with one line about it.
+    pub const ALL: &'static [(Selector, &'static str)] = &[
+        (Selector::One, "any one node"),
+        (Selector::Minority, "as many nodes as are less than half"),
+        (Selector::Majority, "as few nodes as are more than half"),
+        (Selector::All, "every node"),
+        (Selector::Primary, "the node that leads at that moment"),
+        (Selector::Backup, "any one node that doesn't lead at that moment"),
+        (Selector::Holder, "the client host that holds a lock at that moment"),
+        (Selector::Client, "any one client host"),
+    ];
+
+    /// Its short name: `one`, `minority`, ….
+    pub fn name(&self) -> &'static str {
+        match self {
+            Selector::Names(_) => "names",
+            Selector::One => "one",
+            Selector::Minority => "minority",
+            Selector::Majority => "majority",
+            Selector::All => "all",
+            Selector::Primary => "primary",
+            Selector::Backup => "backup",
+            Selector::Holder => "holder",
+            Selector::Client => "client",
+        }
+    }
+
+    /// The selector with this name, if it needs no hosts' names.
+    pub fn named(name: &str) -> Option<Selector> {
+        Selector::ALL.iter().map(|(selector, _)| selector).find(|selector| selector.name() == name).cloned()
+    }
+
+    /// Whether it can only be resolved in a target where somebody leads.
+    pub fn needs_primary(&self) -> bool {
+        matches!(self, Selector::Primary | Selector::Backup)
+    }
+}

@@ -1,0 +1,105 @@
+//! Grudges: who doesn't talk to whom. The names are Jepsen's where Jepsen has one.
+
+use crate::Host;
+
+/// Which links a partition cuts. Unless a line says otherwise, only links between nodes, and in
+/// both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Grudge {
+    /// One node loses all others.
+    IsolateOne,
+    /// The nodes are split into two halves (of an odd number, one has one node more).
+    Halves,
+    /// A minority of one or more nodes is split from the rest.
+    MajorityMinority,
+    /// Two halves that don't see each other, and one node between them that sees both.
+    Bridge,
+    /// Every node sees a majority, and no two nodes see the same one: each sees only its nearest
+    /// neighbours on a ring (of three nodes: one link is cut).
+    MajoritiesRing,
+    /// The node that leads loses all others.
+    PrimaryAlone,
+    /// Each direction of each link is cut or not, by chance; at least one link is cut in just one
+    /// direction.
+    RandomAsymmetric,
+    /// One link between two nodes.
+    SingleLink,
+    /// One client host loses one node.
+    ClientFromNode,
+    /// Exactly these links, between nodes or client hosts.
+    Links {
+        /// As (from, to).
+        links: Vec<(Host, Host)>,
+        /// Cut just that direction.
+        one_way: bool,
+    },
+}
+
+impl Grudge {
+    /// Every grudge that needs no hosts' names, with one line about it.
+    pub const ALL: &'static [(Grudge, &'static str)] = &[
+        (Grudge::IsolateOne, "one node loses all others"),
+        (Grudge::Halves, "two halves that don't see each other"),
+        (Grudge::MajorityMinority, "a minority is split from the rest"),
+        (Grudge::Bridge, "two halves, and one node between them that sees both"),
+        (Grudge::MajoritiesRing, "every node sees a majority, no two nodes the same one"),
+        (Grudge::PrimaryAlone, "the node that leads loses all others"),
+        (Grudge::RandomAsymmetric, "links are cut at random, some in just one direction"),
+        (Grudge::SingleLink, "one link between two nodes is cut"),
+        (Grudge::ClientFromNode, "one client host loses one node"),
+    ];
+
+    /// Its short name: `isolate-one`, `halves`, ….
+    pub fn name(&self) -> &'static str {
+        match self {
+            Grudge::IsolateOne => "isolate-one",
+            Grudge::Halves => "halves",
+            Grudge::MajorityMinority => "majority-minority",
+            Grudge::Bridge => "bridge",
+            Grudge::MajoritiesRing => "majorities-ring",
+            Grudge::PrimaryAlone => "primary-alone",
+            Grudge::RandomAsymmetric => "random-asymmetric",
+            Grudge::SingleLink => "single-link",
+            Grudge::ClientFromNode => "client-from-node",
+            Grudge::Links { .. } => "links",
+        }
+    }
+
+    /// The grudge with this name, if it needs no hosts' names.
+    pub fn named(name: &str) -> Option<Grudge> {
+        Grudge::ALL.iter().map(|(grudge, _)| grudge).find(|grudge| grudge.name() == name).cloned()
+    }
+
+    /// How many nodes a cluster must have for it.
+    pub fn least_nodes(&self) -> usize {
+        match self {
+            Grudge::Bridge | Grudge::MajoritiesRing => 3,
+            Grudge::ClientFromNode => 1,
+            Grudge::Links { .. } => 0,
+            _ => 2,
+        }
+    }
+
+    /// Whether it can only be resolved in a target where somebody leads.
+    pub fn needs_primary(&self) -> bool {
+        *self == Grudge::PrimaryAlone
+    }
+
+    /// Whether it puts every node on a side, so that client hosts can be put on sides, too.
+    pub fn has_sides(&self) -> bool {
+        matches!(
+            self,
+            Grudge::IsolateOne | Grudge::Halves | Grudge::MajorityMinority | Grudge::Bridge | Grudge::PrimaryAlone
+        )
+    }
+}
+
+/// Where client hosts stand in a partition of the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sides {
+    /// They keep all their links: clients are somewhere else and reach every node.
+    #[default]
+    Stay,
+    /// Each is put on a side and loses the nodes of the other.
+    Split,
+}

@@ -1,0 +1,131 @@
+//! Drawing a schedule from a seed.
+
+use std::time::Duration;
+
+use duress_seed::{Seed, shuffled};
+
+use crate::{Fault, Grudge, Kind, Schedule, Selector, Sides, Timed};
+
+/// What a drawn schedule is made of.
+///
+/// Time is divided into slots of `interval`, one fault per slot, so faults never overlap and each
+/// can be removed without moving another. Kinds take turns in shuffled rounds, and so do the
+/// grudges or selectors of each kind, so everything asked for is used as evenly as time allows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// The kinds of faults to use.
+    pub kinds: Vec<Kind>,
+    /// Time from one fault to the next, on average. If the run is too short to use every kind
+    /// once, the plan is compressed, durations included.
+    pub interval: Duration,
+    /// How long a fault lasts, on average: each lasts 75 % to 125 % of this, and at most 90 % of
+    /// the interval.
+    pub duration: Duration,
+    /// What partitions are drawn from.
+    pub grudges: Vec<Grudge>,
+    /// Where client hosts stand in partitions.
+    pub clients: Sides,
+    /// What crashes are drawn from.
+    pub crash: Vec<Selector>,
+    /// What pauses are drawn from.
+    pub pause: Vec<Selector>,
+    /// By how much delays slow a link.
+    pub delay: Duration,
+}
+
+impl Default for Plan {
+    /// Partitions, crashes and pauses of 2.5 s every 5 s, of every sort that a cluster must stand.
+    fn default() -> Plan {
+        Plan {
+            kinds: vec![Kind::Partition, Kind::Crash, Kind::Pause],
+            interval: Duration::from_secs(5),
+            duration: Duration::from_millis(2500),
+            grudges: Grudge::ALL.iter().map(|(grudge, _)| grudge.clone()).collect(),
+            clients: Sides::Stay,
+            crash: vec![Selector::One, Selector::Minority, Selector::Primary, Selector::Majority, Selector::All],
+            pause: vec![Selector::One, Selector::Minority, Selector::Primary],
+            delay: Duration::from_millis(200),
+        }
+    }
+}
+
+/// What a decision is about; the first word of its key.
+const KINDS: u64 = 1;
+const CHOICES: u64 = 2;
+const LASTS: u64 = 3;
+const STARTS: u64 = 4;
+
+/// No schedule has more faults than this.
+const MAX_FAULTS: u64 = 100_000;
+
+impl Plan {
+    /// Leaves out what can't be done to a cluster of `nodes` nodes, where somebody leads or not.
+    pub fn fit(mut self, nodes: usize, leads: bool) -> Plan {
+        self.grudges.retain(|grudge| nodes >= grudge.least_nodes() && (leads || !grudge.needs_primary()));
+        self.crash.retain(|selector| leads || !selector.needs_primary());
+        self.pause.retain(|selector| leads || !selector.needs_primary());
+        self
+    }
+
+    /// The schedule that `seed` draws for a main phase of length `total`. The last fault ends
+    /// before `total`. Kinds with nothing to draw from are left out; with no kinds the schedule
+    /// is empty.
+    pub fn schedule(&self, seed: Seed, total: Duration) -> Schedule {
+        let mut kinds = self.kinds.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds.retain(|kind| self.choices(*kind) > 0);
+        if kinds.is_empty() || self.interval.is_zero() || total.is_zero() {
+            return Schedule::default();
+        }
+        let interval = self.interval.min(total / kinds.len() as u32);
+        let duration = self.duration.mul_f64(interval.as_secs_f64() / self.interval.as_secs_f64());
+        if interval.is_zero() || duration.is_zero() {
+            return Schedule::default();
+        }
+        let slots = u64::try_from(total.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX).min(MAX_FAULTS);
+        let longest = interval.mul_f64(0.9);
+        let faults = (0..slots).map(|slot| {
+            let lasts =
+                seed.decide(&[LASTS, slot]).between(duration.mul_f64(0.75), duration.mul_f64(1.25)).min(longest);
+            let starts = seed.decide(&[STARTS, slot]).between(Duration::ZERO, longest - lasts);
+            let (turn, kind) = turn(seed, &[KINDS], slot, kinds.len());
+            let fault = self.draw(kinds[kind], turn, seed);
+            let begins = Duration::from_nanos((interval.as_nanos() as u64).saturating_mul(slot));
+            // A tenth of the slot stays free ahead of the fault, so that the target is seen
+            // working before the first fault and between any two.
+            Timed { number: slot + 1, at: begins + (interval - longest) + starts, lasts, fault }
+        });
+        Schedule::new(faults.filter(|timed| timed.end() <= total).collect())
+    }
+
+    fn choices(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Partition | Kind::Delay => self.grudges.len(),
+            Kind::Crash => self.crash.len(),
+            Kind::Pause => self.pause.len(),
+        }
+    }
+
+    /// The fault of this kind's given turn, from zero.
+    fn draw(&self, kind: Kind, turn_of_kind: u64, seed: Seed) -> Fault {
+        let (_, choice) = turn(seed, &[CHOICES, kind as u64], turn_of_kind, self.choices(kind));
+        match kind {
+            Kind::Partition => Fault::Partition { grudge: self.grudges[choice].clone(), clients: self.clients },
+            Kind::Delay => Fault::Delay { grudge: self.grudges[choice].clone(), by: self.delay },
+            Kind::Crash => Fault::Crash(self.crash[choice].clone()),
+            Kind::Pause => Fault::Pause(self.pause[choice].clone()),
+        }
+    }
+}
+
+/// Whose turn it is the `n`th time, when `choices` take turns in shuffled rounds: the round, and
+/// the index of the choice.
+fn turn(seed: Seed, key: &[u64], n: u64, choices: usize) -> (u64, usize) {
+    let choices = choices.max(1);
+    let round = n / choices as u64;
+    let mut key = key.to_vec();
+    key.push(round);
+    let order = shuffled(seed, &key, choices);
+    (round, order[(n % choices as u64) as usize])
+}
