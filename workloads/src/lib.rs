@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Workloads: what is asked of a target, and what the answers are judged by.
+//!
+//! A [`Generator`] is a pure function of a seed, of the time, and of the completions it has seen.
+//! It knows nothing of worlds: whoever runs it asks each [`Slot`] for its [`Next`] operation,
+//! carries it out, and reports the completion. The workloads are [`register`], [`lock`] and
+//! [`set`]; [`limit`] holds what they share.
+
+mod generator;
+pub mod limit;
+pub mod lock;
+pub mod register;
+pub mod set;
+mod workload;
+
+pub use generator::{FinalOp, Generator, Next, Slot};
+pub use workload::{ALL, Config, Options, Workload};

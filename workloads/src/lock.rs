@@ -1,0 +1,166 @@
+//! Locks with leases, and a resource that they protect.
+//!
+//! Each slot is a small state machine: it asks for a lock; while refused, it waits a little and
+//! asks again; once granted, it uses the resource again and again, renewing the lease when half
+//! of it is over, and gives the lock back after a while. Whoever is refused an access or a renewal
+//! takes the lock for lost and asks anew; after an indeterminate operation the slot's next process
+//! knows nothing of the lock and starts from scratch.
+//!
+//! Why a lease alone can't protect a resource, and why a fencing token can: C. Gray and
+//! D. Cheriton, "Leases", SOSP 1989, section 5 on clocks, and M. Kleppmann, "How to do distributed
+//! locking", 2016.
+
+use std::time::Duration;
+
+use duress_history::{Completion, Op, Outcome, Process, Ret};
+use duress_seed::Seed;
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::{Generator, Next, Slot};
+
+/// What can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many locks there are; at least one is.
+    pub locks: usize,
+    /// How long a grant or renewal is good for.
+    pub lease: Duration,
+    /// How long a slot keeps a lock, renewals included, before it gives it back.
+    pub hold: Duration,
+    /// How long the client works between its check of the lease and its write to the resource.
+    /// Less than half the lease, or accesses overrun leases without any fault.
+    pub work: Duration,
+    /// Whether the resource refuses tokens older than the newest it has seen. That is the
+    /// resource's doing, and decides by which rules the history is judged.
+    pub fencing: bool,
+    /// Operations in all; `None` is as many as time allows.
+    pub ops: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            locks: 1,
+            lease: Duration::from_secs(1),
+            hold: Duration::from_secs(2),
+            work: Duration::from_millis(50),
+            fencing: true,
+            ops: None,
+        }
+    }
+}
+
+/// A refused slot waits at least this part of the lease, and at most twice as long.
+const RETRY_PART: u32 = 40;
+
+/// Where a slot stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// It has no lock, and asks for one from this time on.
+    Idle { from: Duration },
+    /// It holds a lock.
+    Holding { lock: SmolStr, token: u64, renew: Duration, release: Duration },
+    /// Its operation in progress gives the lock back.
+    Releasing,
+}
+
+/// What is known of a slot.
+#[derive(Clone, Debug)]
+struct Client {
+    /// Which process knows it.
+    process: Option<Process>,
+    state: State,
+    /// How many operations the slot has begun.
+    begun: u64,
+    /// When the operation in progress was invoked.
+    invoked: Duration,
+}
+
+/// The generator.
+pub struct Lock {
+    options: Options,
+    seed: Seed,
+    clients: Vec<Client>,
+}
+
+/// What a decision is about; the last word of its key.
+const WHICH: u64 = 1;
+const PAUSE: u64 = 2;
+
+impl Lock {
+    /// A generator for `slots` slots.
+    pub fn new(options: Options, slots: usize, seed: Seed) -> Lock {
+        let idle = State::Idle { from: Duration::ZERO };
+        let client = Client { process: None, state: idle, begun: 0, invoked: Duration::ZERO };
+        Lock { options, seed, clients: vec![client; slots] }
+    }
+
+    /// When a slot that has no lock asks for one again.
+    fn pause(&self, slot: usize, now: Duration) -> State {
+        let least = (self.options.lease / RETRY_PART).max(Duration::from_millis(1));
+        let decision = self.seed.decide(&[slot as u64, self.clients[slot].begun, PAUSE]);
+        State::Idle { from: now.saturating_add(decision.between(least, least * 2)) }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Generator for Lock {
+    fn next(&mut self, who: Slot, now: Duration) -> Next {
+        let options = &self.options;
+        let Some(client) = self.clients.get_mut(who.index) else { return Next::Done };
+        if client.process.is_some_and(|process| process != who.process) {
+            // Another process than the one that got the lock must not use its token.
+            client.state = State::Idle { from: now };
+        }
+        client.process = Some(who.process);
+        let lease_ms = milliseconds(options.lease);
+        let op = match &client.state {
+            State::Idle { from } if *from > now => return Next::Wait(*from),
+            State::Idle { .. } | State::Releasing => {
+                let decision = self.seed.decide(&[who.index as u64, client.begun, WHICH]);
+                Op::Acquire { lock: format_smolstr!("l{}", decision.below(options.locks.max(1) as u64)), lease_ms }
+            }
+            State::Holding { lock, token, release, .. } if *release <= now => {
+                let op = Op::Release { lock: lock.clone(), token: *token };
+                client.state = State::Releasing;
+                op
+            }
+            State::Holding { lock, token, renew, .. } if *renew <= now => {
+                Op::Renew { lock: lock.clone(), token: *token, lease_ms }
+            }
+            State::Holding { lock, token, .. } => {
+                Op::Access { lock: lock.clone(), token: *token, work_ms: milliseconds(options.work) }
+            }
+        };
+        client.begun += 1;
+        client.invoked = now;
+        Next::Op(op)
+    }
+
+    fn completed(&mut self, who: Slot, completion: &Completion, now: Duration) {
+        if who.index >= self.clients.len() {
+            return;
+        }
+        let lost = self.pause(who.index, now);
+        let client = &mut self.clients[who.index];
+        // The lease runs from some moment after the request was sent: from the sending is safe.
+        let renew_at = client.invoked.saturating_add(self.options.lease / 2);
+        client.state = match (&completion.op, completion.outcome, &completion.ret) {
+            (Op::Acquire { lock, .. }, Outcome::Ok, Ret::Token(token)) => State::Holding {
+                lock: lock.clone(),
+                token: *token,
+                renew: renew_at,
+                release: now.saturating_add(self.options.hold),
+            },
+            (Op::Renew { .. }, Outcome::Ok, _) => match std::mem::replace(&mut client.state, State::Releasing) {
+                State::Holding { lock, token, release, .. } => State::Holding { lock, token, renew: renew_at, release },
+                _ => lost,
+            },
+            (Op::Access { .. }, Outcome::Ok, _) => return,
+            _ => lost,
+        };
+    }
+}

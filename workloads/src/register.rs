@@ -1,0 +1,176 @@
+//! Reads, writes and compare-and-sets of many registers.
+//!
+//! A fixed number of keys is in use at any time. Each is retired after a bounded number of
+//! operations and replaced by a fresh one, so that the history of one key stays short enough to be
+//! checked cheaply (linearizability is local: Herlihy & Wing, "Linearizability", 1990, section
+//! 3.1), while the contention stays as it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use duress_history::{Completion, Op, Outcome, Ret, Value};
+use duress_seed::Seed;
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::{FinalOp, Generator, Next, Slot};
+
+/// How often each kind of operation is chosen, relative to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mix {
+    /// Weight of reads.
+    pub read: u32,
+    /// Weight of writes.
+    pub write: u32,
+    /// Weight of compare-and-sets.
+    pub cas: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix { read: 50, write: 30, cas: 20 }
+    }
+}
+
+/// What can be chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Keys in use at a time; at least one is.
+    pub keys: usize,
+    /// Operations on a key before it is retired.
+    pub ops_per_key: u32,
+    /// How often each kind of operation is chosen. If all weights are zero: reads only.
+    pub mix: Mix,
+    /// Operations per second over all slots; `None` is as fast as possible.
+    pub rate: Option<f64>,
+    /// Operations in all; `None` is as many as time allows.
+    pub ops: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { keys: 5, ops_per_key: 150, mix: Mix::default(), rate: None, ops: None }
+    }
+}
+
+/// A key is retired early after this many indeterminate operations: each stays concurrent with
+/// everything after it, which is what makes checking expensive.
+const MAX_INDETERMINATE: u32 = 12;
+
+/// No more than this many keys are read in the final phase, and each at two nodes.
+const FINAL_KEYS: usize = 100;
+
+/// A key in use.
+struct Active {
+    name: SmolStr,
+    generation: u64,
+    used: u32,
+    indeterminate: u32,
+    /// Values given out; each write or cas of a key carries another one.
+    values: i64,
+    /// What the key was last known to hold; compare-and-sets expect it.
+    last: Value,
+}
+
+/// The generator.
+pub struct Register {
+    options: Options,
+    seed: Seed,
+    nodes: usize,
+    active: Vec<Active>,
+    retired: VecDeque<SmolStr>,
+    /// For each slot, how many operations it has begun.
+    begun: Vec<u64>,
+}
+
+/// What a decision is about; the last word of its key.
+const KEY: u64 = 1;
+const KIND: u64 = 2;
+
+impl Register {
+    /// A generator for `slots` slots over a target of `nodes` nodes.
+    pub fn new(options: Options, nodes: usize, slots: usize, seed: Seed) -> Register {
+        let keys = options.keys.max(1);
+        let active = (0..keys).map(|index| fresh(index, 0, keys)).collect();
+        Register { options, seed, nodes, active, retired: VecDeque::new(), begun: vec![0; slots] }
+    }
+
+    fn retire(&mut self, index: usize) {
+        let keys = self.active.len();
+        let next = fresh(index, self.active[index].generation + 1, keys);
+        let old = std::mem::replace(&mut self.active[index], next);
+        self.retired.push_back(old.name);
+        if self.retired.len() > FINAL_KEYS {
+            self.retired.pop_front();
+        }
+    }
+}
+
+/// A key's name tells its place and generation, so that one place's pace doesn't rename the keys
+/// of another.
+fn fresh(index: usize, generation: u64, keys: usize) -> Active {
+    let name = format_smolstr!("r{}", generation.saturating_mul(keys as u64) + index as u64);
+    Active { name, generation, used: 0, indeterminate: 0, values: 0, last: Value::Nil }
+}
+
+impl Generator for Register {
+    fn next(&mut self, who: Slot, _now: Duration) -> Next {
+        let Some(begun) = self.begun.get_mut(who.index) else { return Next::Done };
+        let number = *begun;
+        *begun += 1;
+        let decide = |about| self.seed.decide(&[who.index as u64, number, about]);
+        let index = decide(KEY).below(self.active.len() as u64) as usize;
+        let Mix { read, write, cas } = self.options.mix;
+        let chosen = decide(KIND).below(u64::from(read) + u64::from(write) + u64::from(cas));
+        let key = &mut self.active[index];
+        let name = key.name.clone();
+        let op = if chosen < u64::from(read) || (write == 0 && cas == 0) {
+            Op::Read { key: name }
+        } else {
+            key.values += 1;
+            let value = Value::Int(key.values);
+            if chosen < u64::from(read) + u64::from(write) {
+                Op::Write { key: name, value }
+            } else {
+                Op::Cas { key: name, from: key.last.clone(), to: value }
+            }
+        };
+        key.used += 1;
+        if key.used >= self.options.ops_per_key {
+            self.retire(index);
+        }
+        Next::Op(op)
+    }
+
+    fn completed(&mut self, _who: Slot, completion: &Completion, _now: Duration) {
+        let Some(name) = completion.op.key() else { return };
+        let Some(index) = self.active.iter().position(|key| key.name == *name) else { return };
+        let key = &mut self.active[index];
+        match completion.outcome {
+            Outcome::Ok => match (&completion.op, &completion.ret) {
+                (Op::Read { .. }, Ret::Value(value)) => key.last = value.clone(),
+                (Op::Write { value, .. }, _) => key.last = value.clone(),
+                (Op::Cas { to, .. }, _) => key.last = to.clone(),
+                _ => {}
+            },
+            Outcome::Fail => {}
+            // An indeterminate read had no effect to wonder about.
+            Outcome::Info if matches!(completion.op, Op::Read { .. }) => {}
+            Outcome::Info => {
+                key.indeterminate += 1;
+                if key.indeterminate >= MAX_INDETERMINATE {
+                    self.retire(index);
+                }
+            }
+        }
+    }
+
+    /// Reads of all keys in use and of those last retired, each at two nodes, all nodes in turn.
+    fn finale(&self) -> Vec<FinalOp> {
+        let nodes = self.nodes.max(1);
+        let keys = self.active.iter().map(|key| &key.name).chain(self.retired.iter().rev()).take(FINAL_KEYS);
+        let reads = keys.enumerate().flat_map(|(i, key)| {
+            (0..nodes.min(2)).map(move |n| FinalOp { node: (2 * i + n) % nodes, op: Op::Read { key: key.clone() } })
+        });
+        reads.collect()
+    }
+}
