@@ -4,7 +4,11 @@ use duress_history::*;
 use proptest::prelude::*;
 
 fn value() -> impl Strategy<Value = Value> {
-    prop_oneof![Just(Value::Nil), any::<i64>().prop_map(Value::Int), "[a-z\"\\\\\n]{0,8}".prop_map(|t| Value::Text(t.into()))]
+    prop_oneof![
+        Just(Value::Nil),
+        any::<i64>().prop_map(Value::Int),
+        "[a-z\"\\\\\n]{0,8}".prop_map(|t| Value::Text(t.into()))
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -33,12 +37,23 @@ fn kind() -> impl Strategy<Value = EventKind> {
     let host = || "[nc][1-9]".prop_map(smol_str::SmolStr::from);
     let client = (host(), host()).prop_map(|(host, node)| Client { host, node });
     prop_oneof![
-        (any::<u64>(), prop::option::of(client), op())
-            .prop_map(|(p, client, op)| EventKind::Invoke(Invocation { process: Process(p), client, op })),
+        (any::<u64>(), prop::option::of(client), op()).prop_map(|(p, client, op)| EventKind::Invoke(Invocation {
+            process: Process(p),
+            client,
+            op
+        })),
         (any::<u64>(), op(), ret(), prop::option::of(host()), prop::option::of(any::<u64>())).prop_map(
             |(p, op, ret, node, term)| {
                 let error = term.map(|_| "timeout".into());
-                EventKind::Complete(Completion { process: Process(p), outcome: Outcome::Ok, op, ret, error, node, term })
+                EventKind::Complete(Completion {
+                    process: Process(p),
+                    outcome: Outcome::Ok,
+                    op,
+                    ret,
+                    error,
+                    node,
+                    term,
+                })
             }
         ),
         (any::<u64>(), prop::collection::vec((host(), host()), 0..4)).prop_map(|(fault, links)| {
@@ -99,7 +114,8 @@ proptest! {
 
 #[test]
 fn errors_have_their_place() {
-    let error = jsonl::read(&b"\n{\"time\":1,\"type\":\"invoke\",\"process\":0,\"f\":\"raed\",\"key\":\"k\"}\n"[..]).unwrap_err();
+    let error = jsonl::read(&b"\n{\"time\":1,\"type\":\"invoke\",\"process\":0,\"f\":\"raed\",\"key\":\"k\"}\n"[..])
+        .unwrap_err();
     assert!(error.to_string().starts_with("line 2, column "), "{error}");
     let deep = [vec![b'['; 1 << 20], b"\n".to_vec()].concat();
     assert!(jsonl::read(&deep[..]).unwrap_err().to_string().contains("line 1"));
@@ -109,9 +125,8 @@ fn errors_have_their_place() {
 
 #[test]
 fn impossible_orders_are_refused() {
-    let invoke = |p| {
-        EventKind::Invoke(Invocation { process: Process(p), client: None, op: Op::Read { key: "k".into() } })
-    };
+    let invoke =
+        |p| EventKind::Invoke(Invocation { process: Process(p), client: None, op: Op::Read { key: "k".into() } });
     let complete = |p, key: &str| {
         EventKind::Complete(Completion {
             process: Process(p),

@@ -69,7 +69,8 @@ impl Cluster {
     ) -> Result<Arc<Cluster>, RunError> {
         let mut addresses = Vec::new();
         for name in plan.nodes.iter().chain(&plan.clients) {
-            addresses.push(local.address(name).ok_or_else(|| RunError::Harness(format!("host {name} has no address")))?);
+            addresses
+                .push(local.address(name).ok_or_else(|| RunError::Harness(format!("host {name} has no address")))?);
         }
         let mut clients = Vec::new();
         for name in &plan.clients {
@@ -338,7 +339,8 @@ fn spawn(
     if let Some(directory) = log.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    let mut process = local.spawn(host, ProcessSpec { args, log: log.to_path_buf(), control: true, ..Default::default() })?;
+    let mut process =
+        local.spawn(host, ProcessSpec { args, log: log.to_path_buf(), control: true, ..Default::default() })?;
     let control = process
         .take_control()
         .ok_or_else(|| RunError::Harness(format!("the process on {host} has no control channel")))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duress_deploy::ProcessState;
 use duress_fabric::Rule;
-use duress_fault::{Resolved, Schedule, Timed, View};
+use duress_fault::{Effect, Resolved, Schedule, Timed, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_seed::Seed;
 use smol_str::SmolStr;
@@ -24,6 +24,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 4;
 /// A restarted node may take this long to answer.
 const READY: Duration = Duration::from_secs(20);
+/// How long a fault waits, at least, for whom it is to hit: a primary, a holder.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 type Link = (Host, Host);
 
@@ -45,6 +47,30 @@ struct Force {
     paused: BTreeMap<Host, usize>,
     crashed: BTreeMap<Host, usize>,
     faults: BTreeSet<u64>,
+}
+
+impl Force {
+    fn release_delay(&mut self, link: &Link, by: Duration) {
+        if let Some(delays) = self.delays.get_mut(link) {
+            if let Some(at) = delays.iter().position(|delay| *delay == by) {
+                delays.swap_remove(at);
+            }
+            if delays.is_empty() {
+                self.delays.remove(link);
+            }
+        }
+    }
+}
+
+/// The processes that a resolved fault kills or stops; a fault of links has none.
+trait Victims {
+    fn victims(&self) -> &[Host];
+}
+
+impl Victims for Resolved {
+    fn victims(&self) -> &[Host] {
+        if self.links.is_empty() { &self.hosts } else { &[] }
+    }
 }
 
 /// A fault in force. Only [`Nemesis::heal`] ends it, and whoever applied it must.
@@ -77,8 +103,8 @@ impl Nemesis {
         halted: watch::Receiver<bool>,
     ) -> Result<(), RunError> {
         let mut faults = tokio::task::JoinSet::new();
-        for (number, timed) in schedule.into_iter().enumerate() {
-            faults.spawn(self.clone().carry_out(number as u64 + 1, timed, began, halted.clone()));
+        for timed in schedule.faults() {
+            faults.spawn(self.clone().carry_out(timed.clone(), began, halted.clone()));
         }
         let mut result = Ok(());
         while let Some(ended) = faults.join_next().await {
@@ -92,7 +118,6 @@ impl Nemesis {
     /// One fault, from its time to its heal.
     async fn carry_out(
         self: Arc<Self>,
-        number: u64,
         timed: Timed,
         began: Instant,
         mut halted: watch::Receiver<bool>,
@@ -100,20 +125,23 @@ impl Nemesis {
         if pause_until(began + timed.at, &mut halted).await {
             return Ok(());
         }
-        let deadline = Instant::now() + timed.lasts;
+        let deadline = Instant::now() + timed.lasts.max(PATIENCE);
         let resolved = loop {
-            match timed.fault.resolve(&self.view().await, self.seed, number) {
+            match timed.fault.resolve(&self.view().await, self.seed, timed.number) {
                 Ok(resolved) => break resolved,
-                Err(why) => {
-                    // A primary or a holder may be there in a moment.
-                    if Instant::now() >= deadline || pause_until(Instant::now() + Duration::from_millis(5), &mut halted).await {
-                        self.record_impossible(number, &timed, &why.to_string());
+                // A primary or a holder may be there in a moment.
+                Err(why) if why.may_pass() && Instant::now() < deadline => {
+                    if pause_until(Instant::now() + Duration::from_millis(5), &mut halted).await {
                         return Ok(());
                     }
                 }
+                Err(why) => {
+                    self.record_impossible(&timed, &why.to_string());
+                    return Ok(());
+                }
             }
         };
-        let in_force = self.apply(number, resolved).await?;
+        let in_force = self.apply(timed.number, resolved).await?;
         pause_until(Instant::now() + timed.lasts, &mut halted).await;
         self.heal(in_force).await
     }
@@ -130,13 +158,15 @@ impl Nemesis {
     }
 
     /// A fault whose target never was there is on record as not proven.
-    fn record_impossible(&self, number: u64, timed: &Timed, why: &str) {
-        let what = format!("{}: not injected: {why}", timed.fault.kind());
+    fn record_impossible(&self, timed: &Timed, why: &str) {
+        let number = timed.number;
+        let kind = timed.fault.kind().name();
+        let what = format!("{kind}: not injected: {why}");
         for stage in [Stage::Start, Stage::End] {
             self.cluster.recorder.record(EventKind::Fault(FaultEvent {
                 fault: number,
                 stage,
-                kind: timed.fault.kind().into(),
+                kind: kind.into(),
                 what: what.clone(),
                 hosts: Vec::new(),
                 links: Vec::new(),
@@ -150,26 +180,25 @@ impl Nemesis {
         let in_force = InForce { number, dropped_before: self.dropped(&resolved), resolved };
         let resolved = &in_force.resolved;
         for link in &resolved.links {
-            match resolved.delay {
-                Some(delay) => force.delays.entry(link.clone()).or_default().push(delay),
-                None => *force.cuts.entry(link.clone()).or_default() += 1,
+            match resolved.effect {
+                Effect::Delay(by) => force.delays.entry(link.clone()).or_default().push(by),
+                _ => *force.cuts.entry(link.clone()).or_default() += 1,
             }
             self.set_rule(&force, link)?;
         }
-        for host in &resolved.hosts {
-            match resolved.kind {
-                "crash" => {
+        for host in resolved.victims() {
+            match resolved.effect {
+                Effect::Kill => {
                     let node = self.node(host)?;
                     *force.crashed.entry(host.clone()).or_default() += 1;
                     let cluster = self.cluster.clone();
                     blocking(move || cluster.kill_node(node)).await??;
                 }
-                "pause" => {
+                _ => {
                     *force.paused.entry(host.clone()).or_default() += 1;
                     let (cluster, host) = (self.cluster.clone(), host.clone());
                     blocking(move || cluster.set_paused(&host, true)).await??;
                 }
-                _ => {}
             }
         }
         force.faults.insert(number);
@@ -184,37 +213,27 @@ impl Nemesis {
         let mut force = self.force.lock().await;
         let resolved = &in_force.resolved;
         for link in &resolved.links {
-            match resolved.delay {
-                Some(delay) => {
-                    if let Some(delays) = force.delays.get_mut(link) {
-                        if let Some(at) = delays.iter().position(|d| *d == delay) {
-                            delays.swap_remove(at);
-                        }
-                        if delays.is_empty() {
-                            force.delays.remove(link);
-                        }
-                    }
-                }
-                None => release(&mut force.cuts, link),
+            match resolved.effect {
+                Effect::Delay(by) => force.release_delay(link, by),
+                _ => release(&mut force.cuts, link),
             }
             self.set_rule(&force, link)?;
         }
-        for host in &resolved.hosts {
-            match resolved.kind {
-                "crash" => {
+        for host in resolved.victims() {
+            match resolved.effect {
+                Effect::Kill => {
                     release(&mut force.crashed, host);
                     if !force.crashed.contains_key(host) {
                         self.cluster.start_node(self.node(host)?)?;
                     }
                 }
-                "pause" => {
+                _ => {
                     release(&mut force.paused, host);
                     if !force.paused.contains_key(host) {
                         let (cluster, host) = (self.cluster.clone(), host.clone());
                         blocking(move || cluster.set_paused(&host, false)).await??;
                     }
                 }
-                _ => {}
             }
         }
         force.faults.remove(&in_force.number);
@@ -283,7 +302,7 @@ impl Nemesis {
             measured.insert("probes_arrived".into(), found.arrived as f64);
             measured.insert("probes_silent".into(), found.silent as f64);
             let mut wrong = found.wrong;
-            if resolved.delay.is_none() && dropped == 0 {
+            if resolved.effect == Effect::Cut && dropped == 0 {
                 wrong.push("no frame was dropped on the cut links".into());
             }
             let proven = wrong.is_empty();
@@ -299,8 +318,8 @@ impl Nemesis {
         }
         let mut wrong = Vec::new();
         let mut seen = Vec::new();
-        for host in &resolved.hosts {
-            let (claim, ok) = self.measure_process(resolved.kind, host, force, stage).await;
+        for host in resolved.victims() {
+            let (claim, ok) = self.measure_process(resolved.effect, host, force, stage).await;
             if ok { seen.push(claim) } else { wrong.push(claim) }
         }
         if seen.is_empty() && wrong.is_empty() {
@@ -311,9 +330,9 @@ impl Nemesis {
     }
 
     /// The state of one process against what is claimed of it.
-    async fn measure_process(&self, kind: &str, host: &Host, force: &Force, stage: Stage) -> (String, bool) {
+    async fn measure_process(&self, effect: Effect, host: &Host, force: &Force, stage: Stage) -> (String, bool) {
         let began = Instant::now();
-        let restarted = kind == "crash" && stage == Stage::End && !force.crashed.contains_key(host);
+        let restarted = effect == Effect::Kill && stage == Stage::End && !force.crashed.contains_key(host);
         if restarted && !force.paused.contains_key(host) {
             let ready = match self.cluster.node_index(host) {
                 Some(node) => self.cluster.wait_ready(node, READY).await,

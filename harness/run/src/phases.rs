@@ -154,8 +154,7 @@ async fn go(
     let local = Local::new(&hosts, plan.seed.derive("fabric"))?;
     let (client_frames, frames) = mpsc::unbounded_channel();
     let cluster = Cluster::start(local, target, recorder.clone(), plan, client_frames)?;
-    let clients =
-        Clients::new(cluster.clone(), progress.clone(), plan.concurrency, plan.fencing, plan.patience);
+    let clients = Clients::new(cluster.clone(), progress.clone(), plan.concurrency, plan.fencing, plan.patience);
     tokio::spawn(clients.clone().listen(frames));
     for node in 0..plan.nodes.len() {
         cluster.wait_ready(node, READY).await?;
@@ -240,9 +239,8 @@ async fn serves(clients: &Arc<Clients>, plan: &Plan, within: Duration, which: An
     for node in 0..plan.nodes.len() {
         let clients = clients.clone();
         let mut seat = clients.extra_seat(node, node);
-        let probes: Vec<Op> = (0..PROBES)
-            .map(|_| (plan.probe)(NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
-            .collect();
+        let probes: Vec<Op> =
+            (0..PROBES).map(|_| (plan.probe)(NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).collect();
         asked.spawn(async move {
             for op in probes {
                 if clients.perform(&mut seat, op).await.outcome == Outcome::Ok {

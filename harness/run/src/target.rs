@@ -68,7 +68,8 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// When its configuration can't be written.
-    fn node(&self, node: usize, addresses: &[Ipv4Addr], data_dir: &std::path::Path) -> Result<ProcessPlan, TargetError>;
+    fn node(&self, node: usize, addresses: &[Ipv4Addr], data_dir: &std::path::Path)
+    -> Result<ProcessPlan, TargetError>;
 
     /// How to start the process that runs the clients of one client host.
     ///

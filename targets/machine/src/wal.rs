@@ -192,16 +192,16 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_at_any_byte_loses_only_the_cut_record(records in prop::collection::vec(prop::collection::vec(1u8..255, 0..30), 1..8), zeros in 0usize..40) {
+        fn a_cut_at_any_byte_loses_only_the_cut_record(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 1..8), zeros in 0usize..40) {
             let bytes = log(&records);
+            let ends: Vec<usize> = (1..=records.len()).map(|n| log(&records[..n]).len()).collect();
             for cut in 0..bytes.len() {
                 let mut torn = bytes[..cut].to_vec();
                 torn.resize(cut + zeros, 0);
                 let found = recover::<Vec<u8>>(&torn).unwrap();
+                // Zeros behind the cut may happen to be what was cut off.
+                prop_assert!(found.records.len() >= ends.iter().filter(|end| **end <= cut).count());
                 prop_assert_eq!(&found.records[..], &records[..found.records.len()]);
-                let mut next = Vec::new();
-                encode(&records[found.records.len()], 0, &mut next).unwrap();
-                prop_assert!(cut < found.length + next.len());
             }
         }
 
