@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The real back ends: where the hosts of a target come from, and how to act on them.
+//!
+//! So far there is one, *local*: hosts are network namespaces on this machine, joined by the
+//! fabric, inside a *sandbox* that needs no root and leaves nothing behind. The way in:
+//!
+//! 1. [`preflight`] tries what the kernel must allow and says what is missing.
+//! 2. The outer process calls [`sandbox::enter`], which runs this same program again as the first
+//!    process of new user, mount, PID, network, UTS and IPC namespaces.
+//! 3. The inside process calls [`sandbox::prepare_inside`] before anything else.
+//! 4. [`Local::new`] makes the hosts, their links and the prober; [`Local::spawn`] starts
+//!    processes in them, and [`Process`] kills, pauses and measures them.
+//!
+//! This crate knows nothing of what runs on the hosts, of checkers or of reports. Docker, VM and
+//! SSH back ends will stand beside [`local`] as modules of their own.
+
+mod advice;
+mod error;
+pub mod local;
+mod preflight;
+pub mod sandbox;
+
+pub use error::DeployError;
+pub use local::{HostNamespace, HostSpec, Local, Process, ProcessSpec, ProcessState, cpu_time_self};
+pub use preflight::{Check, Preflight, preflight};

@@ -1,0 +1,142 @@
+//! The local back end: hosts are network namespaces of this machine, inside a sandbox.
+//!
+//! Each host has one interface, `eth0`, the near end of a veth pair whose far end is a port of
+//! the fabric. The fabric decides what passes; hosts know each other's Ethernet addresses from the
+//! start and speak no IPv6, so what a link carries is only what the processes on it send.
+
+mod hosts;
+pub(crate) mod netlink;
+pub(crate) mod pidfd;
+mod process;
+mod procfs;
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::panic::resume_unwind;
+use std::thread;
+
+use duress_fabric::{Fabric, Links, PROBE_PORT, PortSpec, Prober};
+use duress_seed::Seed;
+
+use crate::DeployError;
+
+pub use hosts::{HostNamespace, HostSpec};
+pub use process::{Process, ProcessSpec};
+pub use procfs::{ProcessState, cpu_time_self};
+
+pub(crate) use hosts::switch_off_ipv6;
+
+use hosts::Host;
+
+/// The hosts of one run, joined by a fabric. Dropping it stops the fabric; processes started on
+/// the hosts have owners of their own.
+#[derive(Debug)]
+pub struct Local {
+    hosts: Vec<Host>,
+    fabric: Fabric,
+    prober: Prober,
+}
+
+impl Local {
+    /// Makes the hosts, the links between them and the prober. One per sandbox: the far ends of
+    /// the links are named `p0`, `p1`, … in the sandbox's own network namespace.
+    ///
+    /// Call it in a sandbox, after [`prepare_inside`](crate::sandbox::prepare_inside), on a thread
+    /// that has not entered a host.
+    ///
+    /// # Errors
+    /// If names repeat or can't be host names, if there are more than 250 hosts, or if the kernel
+    /// refuses a namespace, an interface or a socket.
+    pub fn new(hosts: &[HostSpec], seed: Seed) -> Result<Local, DeployError> {
+        let hosts = hosts::make_all(hosts)?;
+        let ports = hosts
+            .iter()
+            .map(|host| PortSpec { name: host.name.clone(), interface: host.port.clone(), mac: host.mac })
+            .collect();
+        let fabric = Fabric::start(ports, seed)?;
+        let sockets = hosts
+            .iter()
+            .map(|host| {
+                let socket = run_in(host, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT)))?
+                    .map_err(|e| DeployError::kernel(format!("open the probe socket of {}", host.name), e))?;
+                Ok((host.name.clone(), socket, host.address))
+            })
+            .collect::<Result<_, DeployError>>()?;
+        let prober = Prober::new(sockets).map_err(|e| DeployError::kernel("set up the prober", e))?;
+        tracing::debug!(hosts = hosts.len(), "hosts are up");
+        Ok(Local { hosts, fabric, prober })
+    }
+
+    /// The names of the hosts, in the order they were asked for.
+    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.hosts.iter().map(|host| host.name.as_str())
+    }
+
+    /// A handle on the links between the hosts; ports are named as the hosts are.
+    pub fn links(&self) -> Links {
+        self.fabric.links()
+    }
+
+    /// Measures who reaches whom. Places in its matrix are places in [`hosts`](Self::hosts).
+    pub fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
+    /// The host's address on the fabric, if there is such a host.
+    pub fn address(&self, name: &str) -> Option<Ipv4Addr> {
+        self.host(name).ok().map(|host| host.address)
+    }
+
+    /// The host's network namespace, for a thread that is to live in it.
+    ///
+    /// # Errors
+    /// If there is no such host.
+    pub fn namespace(&self, name: &str) -> Result<HostNamespace, DeployError> {
+        Ok(self.host(name)?.namespace.clone())
+    }
+
+    /// Runs a closure on a thread of its own in the host's network namespace. Sockets made there
+    /// belong to the host wherever they are used afterwards.
+    ///
+    /// # Errors
+    /// If there is no such host, or no thread can be started in it. A panic of the closure goes on
+    /// in the caller.
+    pub fn in_host<R: Send>(&self, name: &str, f: impl FnOnce() -> R + Send) -> Result<R, DeployError> {
+        run_in(self.host(name)?, f)
+    }
+
+    /// Starts a process on the host.
+    ///
+    /// It gets the host's network namespace, a UTS namespace with the host's name and a session of
+    /// its own; nothing on standard input; and the log as standard output and error. With
+    /// `control` set, descriptor 3 is its end of a stream socket pair. It inherits no other
+    /// descriptor, and the environment with the additions given.
+    ///
+    /// # Errors
+    /// If there is no such host, the log can't be opened or the program can't be executed.
+    pub fn spawn(&self, host: &str, spec: ProcessSpec) -> Result<Process, DeployError> {
+        let host = self.host(host)?;
+        process::spawn(&host.name, &host.namespace, spec)
+    }
+
+    fn host(&self, name: &str) -> Result<&Host, DeployError> {
+        self.hosts.iter().find(|host| host.name == name).ok_or_else(|| DeployError::UnknownHost {
+            name: name.into(),
+            known: self.hosts().collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+fn run_in<R: Send>(host: &Host, f: impl FnOnce() -> R + Send) -> Result<R, DeployError> {
+    thread::scope(|scope| {
+        let body = || {
+            host.namespace.enter()?;
+            Ok(f())
+        };
+        thread::Builder::new()
+            .name(format!("on {}", host.name))
+            .spawn_scoped(scope, body)
+            .map_err(|e| DeployError::kernel("start a thread", e))?
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}

@@ -1,0 +1,203 @@
+//! Hosts as network namespaces: making them, entering them, wiring them to the switch's side.
+
+use std::fs::File;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::netlink::{Batch, HOST_INTERFACE_INDEX, Mac, VethEnd};
+use crate::{DeployError, advice};
+
+/// Addresses are 10.86.0.(place + 1), so that this many fit.
+const MOST_HOSTS: usize = 250;
+/// The longest label of a domain name (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 63;
+/// The interface of every host.
+const INTERFACE: &str = "eth0";
+/// Hosts share one Ethernet segment.
+const PREFIX: u8 = 24;
+
+/// A host to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSpec {
+    /// Its name, unique among the hosts: letters, digits and hyphens, at most 63.
+    pub name: String,
+}
+
+impl HostSpec {
+    /// A host with this name.
+    pub fn new(name: impl Into<String>) -> HostSpec {
+        HostSpec { name: name.into() }
+    }
+}
+
+/// A handle on a host's network namespace.
+#[derive(Clone, Debug)]
+pub struct HostNamespace {
+    host: Arc<str>,
+    descriptor: Arc<OwnedFd>,
+}
+
+impl HostNamespace {
+    /// Moves the calling thread into the host, for good: sockets it makes from now on are the
+    /// host's. Other threads of the program stay where they are.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn enter(&self) -> Result<(), DeployError> {
+        setns(&self.descriptor, CloneFlags::CLONE_NEWNET).map_err(|e| {
+            DeployError::kernel(format!("enter the network namespace of {}", self.host), e).advise(advice::inside(e))
+        })
+    }
+}
+
+impl AsFd for HostNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// A host that is up.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) address: Ipv4Addr,
+    pub(super) mac: Mac,
+    /// The switch's end of its veth pair, in the sandbox's network namespace.
+    pub(super) port: String,
+    pub(super) namespace: HostNamespace,
+}
+
+/// Makes all hosts, in order.
+pub(super) fn make_all(specs: &[HostSpec]) -> Result<Vec<Host>, DeployError> {
+    check(specs)?;
+    let switch = own_namespace().map_err(|e| DeployError::kernel("open the sandbox's network namespace", e))?;
+    // One after the other: the kernel does the work under one lock (rtnl) anyway.
+    specs.iter().enumerate().map(|(place, spec)| make(spec, place, specs.len(), &switch)).collect()
+}
+
+fn check(specs: &[HostSpec]) -> Result<(), DeployError> {
+    if specs.len() > MOST_HOSTS {
+        return Err(DeployError::Hosts(format!("there are {}, and at most {MOST_HOSTS} fit", specs.len())));
+    }
+    for (place, HostSpec { name }) in specs.iter().enumerate() {
+        let legal = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if name.is_empty() || name.len() > LONGEST_NAME || !legal {
+            return Err(DeployError::Hosts(format!(
+                "{name:?} is no host name: use letters, digits and hyphens, 1 to {LONGEST_NAME} of them"
+            )));
+        }
+        if specs[..place].iter().any(|other| other.name == *name) {
+            return Err(DeployError::Hosts(format!("two are named {name:?}")));
+        }
+    }
+    Ok(())
+}
+
+fn address(place: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 86, 0, place as u8 + 1)
+}
+
+/// A locally administered address. `side` tells the host's end (0) from the switch's (1).
+fn mac(place: usize, side: u8) -> Mac {
+    [0x02, 0x64, 0x75, 0x72, side, place as u8 + 1]
+}
+
+fn make(spec: &HostSpec, place: usize, count: usize, switch: &File) -> Result<Host, DeployError> {
+    let port = format!("p{place}");
+    // A new network namespace is made by a thread leaving for it, so it takes a thread.
+    let descriptor = thread::scope(|scope| {
+        thread::Builder::new()
+            .name(format!("make {}", spec.name))
+            .spawn_scoped(scope, || {
+                unshare(CloneFlags::CLONE_NEWNET).map_err(|e| {
+                    DeployError::kernel(format!("make a network namespace for {}", spec.name), e)
+                        .advise(advice::user_namespace(e))
+                })?;
+                let own = own_namespace()
+                    .map_err(|e| DeployError::kernel(format!("open the network namespace of {}", spec.name), e))?;
+                wire(&port, place, count, switch)?;
+                Ok::<_, DeployError>(OwnedFd::from(own))
+            })
+            .map_err(|e| DeployError::kernel("start a thread", e))?
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    Ok(Host {
+        name: spec.name.clone(),
+        address: address(place),
+        mac: mac(place, 0),
+        port,
+        namespace: HostNamespace { host: spec.name.as_str().into(), descriptor: Arc::new(descriptor) },
+    })
+}
+
+/// Sets up the network namespace the calling thread is in.
+fn wire(port: &str, place: usize, count: usize, switch: &File) -> Result<(), DeployError> {
+    switch_off_ipv6()?;
+    let mut batch = Batch::default();
+    batch.loopback_up();
+    batch.add_veth(
+        &VethEnd { name: INTERFACE, mac: mac(place, 0), index: HOST_INTERFACE_INDEX, namespace: None },
+        &VethEnd { name: port, mac: mac(place, 1), index: 0, namespace: Some(switch.as_fd()) },
+    );
+    batch.add_address(HOST_INTERFACE_INDEX, address(place), PREFIX);
+    for other in (0..count).filter(|other| *other != place) {
+        batch.add_neighbour(HOST_INTERFACE_INDEX, address(other), mac(other, 0));
+    }
+    batch.send()
+}
+
+/// The network namespace of the calling thread.
+fn own_namespace() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// Turns IPv6 off in the calling thread's network namespace, for the interfaces there are and
+/// those to come: its neighbour discovery would chatter on links that are meant to be silent.
+pub(crate) fn switch_off_ipv6() -> Result<(), DeployError> {
+    for which in ["all", "default"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+        match std::fs::write(&path, "1") {
+            Ok(()) => {}
+            // The kernel has no IPv6 to turn off.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(DeployError::kernel(format!("turn IPv6 off by {path}"), e)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(names: &[&str]) -> String {
+        let specs: Vec<_> = names.iter().map(|name| HostSpec::new(*name)).collect();
+        check(&specs).expect_err("these names should be refused").to_string()
+    }
+
+    #[test]
+    fn names_must_be_host_names_and_differ() {
+        assert!(refusal(&["n1", "n1"]).contains("two are named \"n1\""));
+        assert!(refusal(&[""]).contains("\"\" is no host name"));
+        assert!(refusal(&["a b"]).contains("\"a b\" is no host name"));
+        assert!(refusal(&["../n1"]).contains("no host name"));
+        assert!(refusal(&[&"x".repeat(64)]).contains("no host name"));
+        check(&[HostSpec::new("n1"), HostSpec::new("client-1")]).expect("these are host names");
+    }
+
+    #[test]
+    fn every_host_has_an_address() {
+        let many: Vec<_> = (0..=MOST_HOSTS).map(|n| HostSpec::new(format!("n{n}"))).collect();
+        check(&many[..MOST_HOSTS]).expect("that many fit");
+        assert!(check(&many).expect_err("one too many").to_string().contains("at most 250"));
+        assert_eq!(address(MOST_HOSTS - 1), Ipv4Addr::new(10, 86, 0, 250));
+        assert_ne!(mac(3, 0), mac(3, 1));
+    }
+}

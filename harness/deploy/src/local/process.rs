@@ -1,0 +1,295 @@
+//! Processes on hosts: starting, pausing, killing and measuring them.
+//!
+//! No parent-death signal is set on them: it would tie them to the *thread* that started them,
+//! and the end of the harness ends the sandbox and with it every process anyway.
+#![expect(unsafe_code, reason = "what happens between fork and exec is unsafe by nature")]
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::hosts::HostNamespace;
+use super::pidfd::PidFd;
+use super::procfs::{self, ProcessState};
+use crate::{DeployError, advice};
+
+/// The descriptor number of the control channel in the process.
+const CONTROL: i32 = 3;
+/// How long a process may take to stop, go on or die. Waiting for a slow disk is the one thing
+/// that can hold it up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The program that is running now, whatever has become of its file.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// A process to be started.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessSpec {
+    /// What to execute; none for this same program. A bare name is looked for in `PATH`.
+    pub program: Option<PathBuf>,
+    /// The arguments after the program's name.
+    pub args: Vec<OsString>,
+    /// Added to the environment, which is inherited otherwise.
+    pub env: Vec<(OsString, OsString)>,
+    /// The file that standard output and error are appended to. Made if missing.
+    pub log: PathBuf,
+    /// Whether to give it a control channel on descriptor 3.
+    pub control: bool,
+    /// Where it runs; none for where this program runs.
+    pub working_dir: Option<PathBuf>,
+}
+
+impl ProcessSpec {
+    /// This same program with these arguments, without control channel.
+    pub fn this_program(args: impl IntoIterator<Item = impl Into<OsString>>, log: impl Into<PathBuf>) -> ProcessSpec {
+        let args = args.into_iter().map(Into::into).collect();
+        ProcessSpec { args, log: log.into(), ..ProcessSpec::default() }
+    }
+
+    /// Another program with these arguments, without control channel.
+    pub fn program(
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+        log: impl Into<PathBuf>,
+    ) -> ProcessSpec {
+        ProcessSpec { program: Some(program.into()), ..ProcessSpec::this_program(args, log) }
+    }
+}
+
+/// A process on a host. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    host: String,
+    child: Child,
+    handle: PidFd,
+    control: Option<UnixStream>,
+    ended: Option<Ended>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    status: ExitStatus,
+    cpu_time: Duration,
+}
+
+pub(super) fn spawn(host: &str, namespace: &HostNamespace, spec: ProcessSpec) -> Result<Process, DeployError> {
+    let log = open_log(&spec.log)?;
+    let errors = log.try_clone().map_err(|e| DeployError::kernel("duplicate a descriptor", e))?;
+    let control = spec.control.then(UnixStream::pair).transpose();
+    let (ours, theirs) = control.map_err(|e| DeployError::kernel("make a control channel", e))?.unzip();
+
+    let program = spec.program.as_deref().unwrap_or(Path::new(THIS_PROGRAM));
+    let mut command = Command::new(program);
+    command.args(&spec.args).envs(spec.env).stdin(Stdio::null()).stdout(log).stderr(errors);
+    if spec.program.is_none() {
+        command.arg0(std::env::args_os().next().unwrap_or_else(|| "duress".into()));
+    }
+    if let Some(directory) = &spec.working_dir {
+        command.current_dir(directory);
+    }
+    let network = namespace.as_fd().as_raw_fd();
+    let host_name = host.as_bytes().to_vec();
+    let theirs_raw = theirs.as_ref().map(AsRawFd::as_raw_fd);
+    // SAFETY: `move_to_host` makes only system calls, on memory and descriptors that are the
+    // closure's or outlive the call of `spawn` below.
+    unsafe { command.pre_exec(move || move_to_host(network, &host_name, theirs_raw)) };
+
+    let failed = |source: io::Error| DeployError::Spawn {
+        program: program.display().to_string(),
+        host: host.into(),
+        advice: match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
+            Errno::ENOENT => "Is the program there, and the directory to run it in?".into(),
+            Errno::EAGAIN => "A limit on processes is reached (`ulimit -u`, or the pids limit of a container)".into(),
+            other => advice::inside(other),
+        },
+        source,
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    let handle = match PidFd::open(child.id()) {
+        Ok(handle) => handle,
+        Err(e) => {
+            // The child must not run on unowned; that it can't be killed would be one more symptom
+            // of what is reported here.
+            let _ = child.kill().and_then(|()| child.wait());
+            return Err(failed(e.into()));
+        }
+    };
+    tracing::debug!(host, pid = child.id(), program = %program.display(), "process started");
+    Ok(Process { host: host.into(), child, handle, control: ours, ended: None })
+}
+
+fn open_log(path: &Path) -> Result<File, DeployError> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|e| DeployError::kernel(format!("open the log {}", path.display()), e))
+}
+
+/// What the child does between fork and exec. Async-signal-safe: system calls only.
+fn move_to_host(network: i32, host_name: &[u8], control: Option<i32>) -> io::Result<()> {
+    // SAFETY: system calls on an open descriptor, and on a name that is borrowed for the call.
+    unsafe {
+        Errno::result(libc::setns(network, libc::CLONE_NEWNET))?;
+        Errno::result(libc::unshare(libc::CLONE_NEWUTS))?;
+        Errno::result(libc::sethostname(host_name.as_ptr().cast(), host_name.len()))?;
+        Errno::result(libc::setsid())?;
+        // Descriptors of others in this program may lack close-on-exec. (std's own, by which it
+        // hears of errors here, must stay open until exec; hence not closed outright.)
+        let cloexec = libc::CLOSE_RANGE_CLOEXEC;
+        Errno::result(libc::syscall(libc::SYS_close_range, CONTROL, u32::MAX, cloexec))?;
+        match control {
+            // dup2 would leave close-on-exec set where there is nothing to duplicate.
+            Some(CONTROL) => Errno::result(libc::fcntl(CONTROL, libc::F_SETFD, 0))?,
+            Some(other) => Errno::result(libc::dup2(other, CONTROL))?,
+            None => 0,
+        };
+    }
+    Ok(())
+}
+
+impl Process {
+    /// The process id, as numbered inside the sandbox.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// This side of the control channel, once. It is in blocking mode.
+    pub fn take_control(&mut self) -> Option<UnixStream> {
+        self.control.take()
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone, every thread of it. Killing what has ended
+    /// already does nothing.
+    ///
+    /// # Errors
+    /// If it isn't gone after 10 s, or the kernel refuses.
+    pub fn kill(&mut self) -> Result<(), DeployError> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        self.signal(Signal::SIGKILL)?;
+        match self.wait(PATIENCE)? {
+            Some(_) => Ok(()),
+            None => Err(self.wrong_state(ProcessState::Gone)),
+        }
+    }
+
+    /// Stops it (SIGSTOP) and returns when /proc shows every thread of it stopped.
+    ///
+    /// # Errors
+    /// If it isn't stopped after 10 s (perhaps because it has ended), or the kernel refuses.
+    pub fn pause(&mut self) -> Result<(), DeployError> {
+        self.signal(Signal::SIGSTOP)?;
+        self.until(ProcessState::Stopped)
+    }
+
+    /// Lets it go on (SIGCONT) and returns when /proc shows it doing so.
+    ///
+    /// # Errors
+    /// If it doesn't run after 10 s (perhaps because it has ended), or the kernel refuses.
+    pub fn resume(&mut self) -> Result<(), DeployError> {
+        self.signal(Signal::SIGCONT)?;
+        self.until(ProcessState::Running)
+    }
+
+    /// What it is doing, as /proc has it now.
+    pub fn state(&self) -> ProcessState {
+        if self.ended.is_some() {
+            return ProcessState::Gone;
+        }
+        // Not reaped yet, so the number is still this process's.
+        procfs::state(self.pid()).unwrap_or_else(|e| {
+            tracing::warn!(host = self.host, pid = self.pid(), error = %e, "can't read the state of a process");
+            ProcessState::Unknown
+        })
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, DeployError> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for its end; none if it has not ended `within` that time.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell.
+    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, DeployError> {
+        if let Some(ended) = self.ended {
+            return Ok(Some(ended.status));
+        }
+        let failed = |e| DeployError::kernel("wait for a process", e);
+        if !self.handle.ended(within).map_err(failed)? {
+            return Ok(None);
+        }
+        // The clock goes with the process, so it is read before reaping.
+        let cpu_time = self.cpu_time();
+        let status = self.child.wait().map_err(failed)?;
+        self.ended = Some(Ended { status, cpu_time });
+        Ok(Some(status))
+    }
+
+    /// CPU time it has used so far, user and system, all threads; in the end, all it ever used.
+    /// Children it started itself don't count. Zero should the kernel refuse to tell.
+    pub fn cpu_time(&self) -> Duration {
+        match self.ended {
+            Some(ended) => ended.cpu_time,
+            None => procfs::cpu_time(self.pid()).unwrap_or_default(),
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), DeployError> {
+        match self.handle.send(signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => Err(DeployError::kernel(format!("send {signal} to process {}", self.pid()), e)),
+        }
+    }
+
+    /// Waits until /proc shows the wanted state. There is no event to wait for that covers every
+    /// thread, so it looks again and again, ever more slowly.
+    fn until(&self, wanted: ProcessState) -> Result<(), DeployError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(20);
+        loop {
+            let seen = self.state();
+            if seen == wanted {
+                return Ok(());
+            }
+            if seen == ProcessState::Gone || Instant::now() >= deadline {
+                return Err(self.wrong_state(wanted));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
+    fn wrong_state(&self, wanted: ProcessState) -> DeployError {
+        let (pid, host, seen) = (self.pid(), self.host.clone(), self.state());
+        DeployError::State { pid, host, wanted, seen, within: PATIENCE }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(e) = self.kill() {
+            tracing::warn!(host = self.host, pid = self.pid(), error = %e, "a process outlives its owner");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the kernel says of a process: its state and its use of CPU time.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+/// What a process is doing, as far as faults are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessState {
+    /// Some of its threads run, sleep or wait for the kernel.
+    Running,
+    /// Every thread is stopped by a signal.
+    Stopped,
+    /// It has ended, whether or not it has been reaped.
+    Gone,
+    /// /proc can't be read, so nobody knows.
+    Unknown,
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProcessState::Running => "running",
+            ProcessState::Stopped => "stopped",
+            ProcessState::Gone => "gone",
+            ProcessState::Unknown => "in a state that /proc won't tell",
+        })
+    }
+}
+
+/// The state of an unreaped child, by /proc. All its threads are looked at: the process's own line
+/// shows only the first, and the others may run on for a moment after a SIGSTOP.
+pub(super) fn state(pid: u32) -> io::Result<ProcessState> {
+    let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(tasks) => tasks,
+        Err(e) if is_missing(&e) => return Ok(ProcessState::Gone),
+        Err(e) => return Err(e),
+    };
+    let mut seen = ProcessState::Gone;
+    for task in tasks {
+        let letter = match task.and_then(|task| fs::read(task.path().join("stat"))) {
+            Ok(stat) => state_letter(&stat)?,
+            // The thread has ended meanwhile.
+            Err(e) if is_missing(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        match letter {
+            b'Z' | b'X' | b'x' => {}
+            b'T' => seen = ProcessState::Stopped,
+            _ => return Ok(ProcessState::Running),
+        }
+    }
+    Ok(seen)
+}
+
+fn is_missing(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// The third field of /proc/PID/stat. The second, the name, may itself hold spaces and brackets.
+fn state_letter(stat: &[u8]) -> io::Result<u8> {
+    stat.iter()
+        .rposition(|b| *b == b')')
+        .and_then(|end_of_name| stat.get(end_of_name + 2))
+        .copied()
+        .ok_or_else(|| io::Error::other(format!("not a stat line: {:?}", String::from_utf8_lossy(stat))))
+}
+
+/// CPU time used by a process and its threads so far, user and system, to the nanosecond.
+pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32))?;
+    Ok(clock_gettime(clock)?.into())
+}
+
+/// CPU time used by this program so far, all its threads, user and system.
+///
+/// # Panics
+/// Never on Linux 2.6.12 or later, which all have this clock.
+pub fn cpu_time_self() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("every Linux has a CPU clock per process").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_confuse_the_state() {
+        assert_eq!(state_letter(b"7 (a) R (b)) T 1 7").expect("a stat line"), b'T');
+        assert!(state_letter(b"7 (cut").is_err());
+    }
+
+    #[test]
+    fn this_process_runs_and_uses_time() {
+        assert_eq!(state(std::process::id()).expect("own state"), ProcessState::Running);
+        let own = cpu_time(std::process::id()).expect("own CPU time");
+        assert!(own > Duration::ZERO);
+        assert!(cpu_time_self() >= own);
+    }
+}
