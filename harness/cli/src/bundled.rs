@@ -89,7 +89,7 @@ impl Target for Bundled {
 
     fn client_host(&self, addresses: &[Ipv4Addr]) -> Result<ProcessPlan, TargetError> {
         let nodes = socket_addresses(&addresses[..self.nodes], HTTP_PORT);
-        process("client", &ClientHostConfig { nodes, policy: self.policy.into() })
+        process("client", &ClientHostConfig { nodes, policy: self.policy })
     }
 
     fn node_message(&self, node: usize, frame: &[u8]) -> Result<Option<NodeMessage>, TargetError> {

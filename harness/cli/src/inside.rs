@@ -29,6 +29,10 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     let ended = runtime.block_on(async {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
+            // A signal may have come before anybody listened.
+            if duress_deploy::sandbox::interrupted() {
+                stop.send_replace(true);
+            }
             while run::next_signal().await.is_ok() {
                 stop.send_replace(true);
             }

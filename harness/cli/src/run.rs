@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use duress_deploy::sandbox::{self, SandboxProcess};
@@ -25,26 +25,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         announce(&scenario, directory.path(), args);
     }
     let status = in_sandbox(directory.path(), args.json)?;
+    // A run that could not be carried out is judged all the same, for whoever looks into it.
     let judged = judge::judge(&directory, &scenario);
-    match (status, judged) {
-        (0, Ok(judged)) => {
-            judge::show(&judged, &directory, args.json);
-            Ok(exit::of(judged.results.verdict))
-        }
-        (0, Err(failure)) => Err(failure),
-        (status, judged) => {
-            // What was recorded is judged all the same, for whoever looks into the failure.
-            if let Ok(judged) = judged {
-                judge::show(&judged, &directory, args.json);
-            }
-            let log = directory.log();
-            Err(Failure::Infrastructure(format!(
-                "the run could not be carried out (the harness {}); its log is {}",
-                if status < 0 { format!("was killed by signal {}", -status) } else { format!("exited with {status}") },
-                log.display()
-            )))
-        }
+    if let Ok(judged) = &judged {
+        judge::show(judged, &directory, args.json);
     }
+    if !status.success() {
+        let log = directory.log();
+        return Err(Failure::Infrastructure(format!(
+            "the run could not be carried out (the harness ended with {status}); its log is {}",
+            log.display()
+        )));
+    }
+    Ok(exit::of(judged?.results.verdict))
 }
 
 /// First words of a run: everything needed to ask for the same again.
@@ -55,9 +48,8 @@ fn announce(scenario: &Scenario, directory: &Path, args: &RunArgs) {
     println!();
 }
 
-/// Runs the harness inside its sandbox: its exit code, or the negated number of the signal that
-/// killed it.
-fn in_sandbox(directory: &Path, quiet: bool) -> Result<i32, Failure> {
+/// Runs the harness inside its sandbox, to its end.
+fn in_sandbox(directory: &Path, quiet: bool) -> Result<ExitStatus, Failure> {
     let mut args: Vec<OsString> = vec!["inside".into(), "--run".into(), directory.into()];
     if quiet || !std::io::stderr().is_terminal() {
         args.push("--quiet".into());

@@ -33,8 +33,6 @@ pub(crate) struct Cluster {
     /// Counts starts of nodes that have become ready.
     ready: Vec<watch::Sender<u64>>,
     unscheduled: Mutex<u64>,
-    /// Frames from client hosts: (client host, frame).
-    pub(crate) client_frames: mpsc::UnboundedSender<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -93,7 +91,6 @@ impl Cluster {
             clients,
             ready: plan.nodes.iter().map(|_| watch::Sender::new(0)).collect(),
             unscheduled: Mutex::new(UNSCHEDULED),
-            client_frames,
         });
         for node in 0..cluster.nodes.len() {
             cluster.start_node(node)?;
@@ -283,7 +280,7 @@ impl Cluster {
         }
         let status = match state.process.take() {
             Some(mut process) => {
-                let status = process.wait_exit(Duration::from_secs(2));
+                let status = process.wait(Duration::from_secs(2)).ok().flatten();
                 let _ = process.kill();
                 status
             }

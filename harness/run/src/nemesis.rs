@@ -254,7 +254,7 @@ impl Nemesis {
             return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
         };
         let delay = force.delays.get(link).into_iter().flatten().max().copied().unwrap_or_default();
-        links.set(from, to, Rule { drop: force.cuts.contains_key(link), delay, ..Rule::default() });
+        links.set(from, to, Rule { drop: force.cuts.contains_key(link), delay });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use duress_deploy::{DeployError, HostSpec, Local};
 use duress_fault::Schedule;
 use duress_history::{EventKind, Header, Host, Op, Outcome, Phase, Time};
 use duress_seed::Seed;
-use duress_workloads::Generator;
+use duress_workloads::{FinalOp, Generator};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use thiserror::Error;
@@ -52,9 +52,6 @@ pub struct Plan {
     /// An operation that shows that the target serves; numbered, so that it can be a new one
     /// each time.
     pub probe: Box<dyn Fn(u64) -> Op + Send + Sync>,
-    /// Operations for the final phase: (node to ask, operation).
-    #[expect(clippy::type_complexity, reason = "a list of pairs, made late")]
-    pub finale: Box<dyn Fn(&dyn Generator) -> Vec<(usize, Op)> + Send + Sync>,
 }
 
 /// How a run ended, apart from its history.
@@ -194,12 +191,10 @@ async fn go(
     let healed = Instant::now();
     cluster.repair(READY).await?;
     while slots.join_next().await.is_some() {}
-    if !ended.interrupted {
-        if serves(&clients, plan, plan.recovery, All).await {
-            ended.recovery = Some(healed.elapsed());
-            enter(recorder, &progress, Phase::Final);
-            finale(plan, &cluster, &clients, &generator).await;
-        }
+    if !ended.interrupted && serves(&clients, plan, plan.recovery, All).await {
+        ended.recovery = Some(healed.elapsed());
+        enter(recorder, &progress, Phase::Final);
+        finale(plan, &cluster, &clients, &generator).await;
     }
     enter(recorder, &progress, Phase::End);
     cluster.write_statuses()?;
@@ -290,12 +285,9 @@ async fn finale(
             tracing::warn!("the nodes did not come to the same log position within {:?}", plan.recovery);
         }
     }
-    let operations = {
-        let generator = generator.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (plan.finale)(generator.as_ref())
-    };
+    let operations = generator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).finale();
     let mut asked = tokio::task::JoinSet::new();
-    for (number, (node, op)) in operations.into_iter().enumerate() {
+    for (number, FinalOp { node, op }) in operations.into_iter().enumerate() {
         let clients = clients.clone();
         let mut seat = clients.extra_seat(number, node);
         asked.spawn(async move { clients.perform(&mut seat, op).await });

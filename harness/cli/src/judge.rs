@@ -1,0 +1,85 @@
+//! From a run directory to a verdict: the same way for `duress run` and `duress check`.
+
+use std::io::{BufReader, IsTerminal};
+use std::process::ExitCode;
+
+use duress_checkers::{Budget, Results, Run, check_all};
+use duress_history::jsonl;
+use duress_report::terminal;
+use duress_run::Ended;
+use duress_scenario::Scenario;
+
+use crate::args::CheckArgs;
+use crate::exit::{self, Failure};
+use crate::rundir::RunDir;
+use crate::{assemble, options};
+
+/// A judged run.
+pub(crate) struct Judged {
+    pub(crate) results: Results,
+    facts: Vec<terminal::Fact>,
+}
+
+pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let directory = RunDir::open(&args.run)
+        .map_err(|e| Failure::Usage(format!("{} is no run directory: {e}", args.run.display())))?;
+    let scenario = options::stored(&directory)?;
+    let judged = judge(&directory, &scenario)?;
+    show(&judged, &directory, args.json);
+    Ok(exit::of(judged.results.verdict))
+}
+
+/// Reads the history, runs the scenario's checkers, and stores the results.
+pub(crate) fn judge(directory: &RunDir, scenario: &Scenario) -> Result<Judged, Failure> {
+    let path = directory.history();
+    let failed = |e: &dyn std::fmt::Display| Failure::Infrastructure(format!("{}: {e}", path.display()));
+    let file = std::fs::File::open(&path).map_err(|e| failed(&e))?;
+    let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
+    let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
+    let budget = Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) };
+    let results = check_all(&run, &assemble::checkers(scenario)?, &budget);
+    let text = serde_json::to_string_pretty(&results).map_err(|e| failed(&e))?;
+    std::fs::write(directory.results(), text + "\n")
+        .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.results().display()), e))?;
+    Ok(Judged { results, facts: facts(directory) })
+}
+
+/// What is known of the run besides its history; nothing, if the run was killed.
+fn facts(directory: &RunDir) -> Vec<terminal::Fact> {
+    let Ok(text) = std::fs::read_to_string(directory.ended()) else { return Vec::new() };
+    let Ok(ended) = serde_json::from_str::<Ended>(&text) else { return Vec::new() };
+    let seconds = |d: std::time::Duration| format!("{:.2} s", d.as_secs_f64());
+    let cores = |d: std::time::Duration| d.as_secs_f64() / ended.main.as_secs_f64().max(0.001);
+    let mut facts = vec![
+        ("deployed in".to_string(), seconds(ended.deployed)),
+        ("serving after".to_string(), seconds(ended.serving)),
+        (
+            "harness CPU".to_string(),
+            format!("{:.2} cores, and {:.2} for the clients", cores(ended.harness_cpu), cores(ended.clients_cpu)),
+        ),
+        (
+            "all nodes answered".to_string(),
+            match ended.recovery {
+                Some(recovery) => format!("{} after everything was healed", seconds(recovery)),
+                None if ended.interrupted => "not waited for: the run was interrupted".to_string(),
+                None => "never again, though everything was healed".to_string(),
+            },
+        ),
+    ];
+    if ended.interrupted {
+        facts.push(("interrupted after".to_string(), seconds(ended.main)));
+    }
+    facts
+}
+
+/// Prints a judged run.
+pub(crate) fn show(judged: &Judged, directory: &RunDir, json: bool) {
+    if json {
+        let shown = serde_json::json!({ "run": directory.path(), "results": judged.results });
+        println!("{shown:#}");
+        return;
+    }
+    let options = terminal::Options { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    print!("{}", terminal::summary(&judged.results, &judged.facts, options));
+    println!("\nthe whole story: {}", directory.path().display());
+}

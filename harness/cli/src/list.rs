@@ -1,0 +1,50 @@
+//! `duress list` and `duress preflight`.
+
+use std::process::ExitCode;
+
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use crate::exit::Failure;
+
+/// Targets, with one line each.
+const TARGETS: &[(&str, &str)] = &[
+    ("paxos", "Multi-Paxos replicated state machine: a stable leader, any minority may fail"),
+    ("primary-backup", "a primary that sends its log to backups; four ways to fail over, two of them safe"),
+    ("quorum", "leaderless registers: N replicas, R to read, W to write"),
+];
+
+/// Checkers, with one line each.
+const CHECKERS: &[(&str, &str)] = &[
+    ("linearizable", "every register behaves as one copy: Wing-Gong-Lowe search, key by key"),
+    ("mutual-exclusion", "no two clients hold a lock at once; fencing tokens only grow"),
+    ("split-brain", "one leader per term, nobody acts as leader behind another's back, logs agree"),
+    ("set", "no acknowledged element is lost, none appears that was never added"),
+    ("faults", "every fault was measured to have happened and to have been healed"),
+    ("stats", "enough operations succeeded for a verdict to mean something"),
+];
+
+pub(crate) fn list() -> Result<ExitCode, Failure> {
+    section("Targets (--target)", TARGETS.iter().copied());
+    section("Workloads (--workload)", duress_workloads::ALL.iter().copied());
+    let kinds = duress_fault::Kind::ALL.iter();
+    section("Faults (--faults, or faults: in a scenario)", kinds.map(|(kind, description)| (kind.name(), *description)));
+    let grudges = duress_fault::Grudge::ALL.iter();
+    section("Grudges (what a partition or a delay is between)", grudges.map(|(grudge, description)| (grudge.name(), *description)));
+    section("Checkers", CHECKERS.iter().copied());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn section<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut builder = Builder::default();
+    for (name, description) in rows {
+        builder.push_record([name, description]);
+    }
+    println!("{title}\n{}\n", builder.build().with(Style::blank()));
+}
+
+pub(crate) fn preflight() -> Result<ExitCode, Failure> {
+    let preflight = duress_deploy::preflight();
+    println!("{preflight}");
+    if preflight.ok() { Ok(ExitCode::SUCCESS) } else { Err(Failure::Infrastructure("this machine can't run clusters yet".into())) }
+}

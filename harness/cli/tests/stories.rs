@@ -1,0 +1,88 @@
+//! The shipped scenarios, each on a real cluster and with the verdict it must have.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{can_run, duress, finish, one_at_a_time};
+
+/// Runs a scenario and compares its exit code; what it printed is shown when they differ.
+fn story(args: &[&str], code: i32, words: &[&str]) {
+    let _alone = one_at_a_time();
+    if !can_run() {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let mut all = vec!["run", "--out", out.path().to_str().unwrap()];
+    all.extend(args);
+    let output = finish(duress(&all), Duration::from_secs(180));
+    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "duress {}\n{said}", all.join(" "));
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing in:\n{said}");
+    }
+    // A stored run is judged alike.
+    let scenario = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap();
+    let latest = scenario.path().join("latest");
+    let again = finish(duress(&["check", latest.to_str().unwrap()]), Duration::from_secs(120));
+    assert_eq!(again.status.code(), Some(code), "duress check: {}", String::from_utf8_lossy(&again.stdout));
+}
+
+#[test]
+fn paxos_survives_partitions() {
+    story(&["examples/paxos-partitions.yaml"], 0, &["VALID"]);
+}
+
+#[test]
+fn paxos_survives_crashes() {
+    story(&["examples/paxos-crashes.yaml"], 0, &["VALID"]);
+}
+
+#[test]
+fn overlapping_quorums_with_write_back_are_linearizable() {
+    story(&["examples/quorum-r2w2.yaml"], 0, &["VALID"]);
+}
+
+#[test]
+fn quorums_of_one_read_stale_values() {
+    story(&["examples/quorum-r1w1.yaml"], 1, &["INVALID"]);
+}
+
+#[test]
+fn reads_go_backwards_without_write_back() {
+    story(&["examples/quorum-no-write-back.yaml"], 1, &["INVALID"]);
+}
+
+#[test]
+fn air_traffic_control_with_a_timeout_splits_its_brain() {
+    story(&["examples/atc-split-brain.yaml"], 1, &["INVALID", "split-brain"]);
+}
+
+#[test]
+fn air_traffic_control_with_fencing_is_safe() {
+    story(&["examples/atc-split-brain.yaml", "--set", "target.failover=fenced"], 0, &["VALID"]);
+}
+
+#[test]
+fn air_traffic_control_with_a_vote_is_safe() {
+    story(&["examples/atc-split-brain.yaml", "--set", "target.failover=vote"], 0, &["VALID"]);
+}
+
+#[test]
+fn a_paused_holder_writes_past_its_lease() {
+    story(&["examples/lock-pause.yaml"], 1, &["INVALID", "mutual-exclusion"]);
+}
+
+#[test]
+fn fencing_refuses_a_paused_holder() {
+    story(&["examples/lock-pause.yaml", "--set", "workload.fencing=true"], 0, &["VALID"]);
+}
+
+#[test]
+fn every_target_and_workload_can_be_asked_for_on_the_command_line() {
+    let faults = ["--faults", "partition,crash,pause", "--time", "8s", "--nodes", "3", "--seed", "1"];
+    for target in ["paxos", "quorum", "primary-backup"] {
+        story(&[&["--target", target, "--workload", "set"][..], &faults].concat(), 0, &["VALID"]);
+    }
+    story(&[&["--workload", "lock"][..], &faults].concat(), 0, &["VALID"]);
+}
