@@ -1,1 +1,35 @@
-//! Placeholder.
+//! From a history to a verdict.
+//!
+//! A [`Checker`] reads a [`Run`] (a history made ready for judging) and gives a [`Report`];
+//! [`check_all`] puts several together. Checkers are pure and deterministic: they know nothing of
+//! targets, worlds or how a report is shown, and the number of threads never changes what they
+//! say. The one clock in here is the [`Budget`]'s deadline, and running out of it makes a verdict
+//! [`Unknown`](Verdict::Unknown), never [`Invalid`](Verdict::Invalid).
+//!
+//! | checker | judges |
+//! |---|---|
+//! | [`linearizable::Linearizable`] | registers: read, write, cas |
+//! | [`mutex::MutualExclusion`] | locks, their fencing tokens and the resource they protect |
+//! | [`split_brain::SplitBrain`] | who led, who acted as leader, and what was lost by it |
+//! | [`set::Set`] | unique elements added to a set, read at the end from every node |
+//! | [`stats::Stats`] | whether enough succeeded for a verdict to mean something |
+//! | [`faults::FaultsProven`] | whether each fault was shown to have taken effect and been healed |
+
+mod budget;
+mod check;
+pub mod faults;
+pub mod linearizable;
+pub mod mutex;
+pub mod register;
+mod report;
+mod run;
+pub mod set;
+pub mod split_brain;
+pub mod stats;
+pub mod wgl;
+mod words;
+
+pub use budget::Budget;
+pub use check::{Checker, check_all};
+pub use report::{Class, Report, Results, Table, Verdict};
+pub use run::{FaultSpan, Run, Span};

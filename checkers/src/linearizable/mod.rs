@@ -1,0 +1,151 @@
+//! Registers: is there one order of reads, writes and cas that explains every result?
+//!
+//! A history of many registers is linearizable if and only if that of each register is (Herlihy
+//! and Wing, *Linearizability* (TOPLAS 1990), §3.3: the property is local), so the keys are
+//! searched apart, in parallel. What is found to be invalid is shrunk to the smallest set of
+//! operations that can't be ordered, and told as a story with a timeline.
+
+mod history;
+mod shrink;
+mod story;
+mod timeline;
+
+use rayon::prelude::*;
+
+use self::history::KeyHistory;
+use crate::budget::Deadline;
+use crate::register::Register;
+use crate::wgl::{self, Limit, Outcome};
+use crate::{Budget, Checker, Class, Report, Run, words};
+
+/// How many of the registers found invalid are explained; the others are named.
+const EXPLAINED: usize = 3;
+
+/// While keys are searched in parallel each has this share of the memory; a key that needs more
+/// is searched again alone. Fixed, so that a result doesn't depend on the number of threads.
+const MEMORY_SHARES: usize = 32;
+
+/// Checks that every register is linearizable.
+#[derive(Clone, Debug, Default)]
+pub struct Linearizable {
+    /// What a register holds before the first operation. By default nothing.
+    pub model: Register,
+}
+
+impl Checker for Linearizable {
+    fn name(&self) -> &'static str {
+        "linearizable"
+    }
+
+    fn check(&self, run: &Run<'_>, budget: &Budget) -> Report {
+        let deadline = Deadline::after(budget.time);
+        let (keys, strange) = history::by_key(run, &self.model);
+        let outcomes = search_all(&keys, deadline, budget.memory_bytes);
+        let mut found: Vec<Found<'_, '_>> = Vec::new();
+        let mut undecided = Vec::new();
+        for (key, outcome) in keys.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Linearizable { .. } => {}
+                Outcome::NotLinearizable { stuck } => found.push(Found { history: key, stuck }),
+                Outcome::Unknown { valid_up_to, limit } => undecided.push((key, valid_up_to, limit)),
+            }
+        }
+        // In the order in which they went wrong.
+        found.sort_by_key(|found| found.history.entries[found.stuck].returned.as_ref().map(|(at, _)| *at));
+
+        let checked: usize = keys.iter().map(|key| key.completed()).sum();
+        let mut report = if !found.is_empty() {
+            self.invalid(run, &keys, &found, deadline, budget)
+        } else if !undecided.is_empty() {
+            unknown(&keys, &undecided)
+        } else if strange > 0 {
+            Report::unknown(
+                self.name(),
+                Class::Inconclusive,
+                format!("{} came back with results of the wrong type.", words::count(strange, "operation")),
+            )
+        } else if checked == 0 {
+            Report::unknown(self.name(), Class::Inconclusive, "No operation on a register succeeded: nothing to judge.")
+        } else {
+            let (ops, keys) = (words::count(checked, "operation"), words::count(keys.len(), "register"));
+            Report::valid(self.name(), format!("{ops} on {keys} are linearizable."))
+        };
+        report.figure("registers", keys.len() as f64);
+        report.figure("operations", checked as f64);
+        report.figure("indeterminate", keys.iter().map(|key| key.indeterminate).sum::<usize>() as f64);
+        report.figure("invalid_registers", found.len() as f64);
+        report.figure("undecided_registers", undecided.len() as f64);
+        report
+    }
+}
+
+/// A register that is not linearizable.
+struct Found<'k, 'r> {
+    history: &'k KeyHistory<'r>,
+    /// The entry at whose return every order fails.
+    stuck: usize,
+}
+
+impl Linearizable {
+    fn invalid(
+        &self,
+        run: &Run<'_>,
+        keys: &[KeyHistory<'_>],
+        found: &[Found<'_, '_>],
+        deadline: Deadline,
+        budget: &Budget,
+    ) -> Report {
+        let mut sentences = Vec::new();
+        let mut lines = Vec::new();
+        let explain = |found: &Found<'_, '_>| {
+            let window = shrink::smallest(found.history, found.stuck, deadline, budget.memory_bytes / MEMORY_SHARES);
+            story::tell(run, found.history, &window)
+        };
+        let stories: Vec<story::Story> = found[..found.len().min(EXPLAINED)].par_iter().map(explain).collect();
+        for story in stories {
+            sentences.push(story.sentence);
+            lines.extend(story.lines);
+        }
+        if found.len() > EXPLAINED {
+            let names: Vec<&str> = found[EXPLAINED..].iter().map(|found| found.history.key.as_str()).collect();
+            lines.push(format!("Not linearizable either: {}.", words::list(&names, 10)));
+        }
+        let first = &sentences[0];
+        let summary = format!("{} of {} not linearizable: {first}", found.len(), words::count(keys.len(), "register"));
+        let mut report = Report::invalid(self.name(), summary);
+        report.explanation = lines;
+        report
+    }
+}
+
+fn search_all(keys: &[KeyHistory<'_>], deadline: Deadline, memory_bytes: usize) -> Vec<Outcome> {
+    let search = |key: &KeyHistory<'_>, bytes| wgl::search_until(Register(key.initial), &key.entries, deadline, bytes);
+    let mut outcomes: Vec<Outcome> = keys.par_iter().map(|key| search(key, memory_bytes / MEMORY_SHARES)).collect();
+    for (key, outcome) in keys.iter().zip(&mut outcomes) {
+        if matches!(outcome, Outcome::Unknown { limit: Limit::Memory, .. }) {
+            *outcome = search(key, memory_bytes);
+        }
+    }
+    outcomes
+}
+
+fn unknown(keys: &[KeyHistory<'_>], undecided: &[(&KeyHistory<'_>, usize, Limit)]) -> Report {
+    let sum = |keys: &mut dyn Iterator<Item = usize>| -> usize { keys.sum() };
+    let total = sum(&mut keys.iter().map(|key| key.completed()));
+    let open = sum(&mut undecided.iter().map(|(key, ..)| key.completed()));
+    let valid = total - open + sum(&mut undecided.iter().map(|(_, valid, _)| *valid));
+    let what = if undecided.iter().any(|(.., limit)| *limit == Limit::Memory) { "memory" } else { "time" };
+    let mut report = Report::unknown(
+        "linearizable",
+        Class::Inconclusive,
+        format!(
+            "The search ran out of {what}: valid up to operation {valid} of {total}; {} of {} undecided.",
+            undecided.len(),
+            words::count(keys.len(), "register"),
+        ),
+    );
+    for (key, valid, _) in undecided.iter().take(10) {
+        report.explanation.push(format!("{}: valid up to operation {valid} of {}.", key.key, key.completed()));
+    }
+    report
+}

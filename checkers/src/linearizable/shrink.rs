@@ -1,0 +1,163 @@
+//! From a register's history that has no order to the fewest operations that have none.
+//!
+//! Every step keeps this true: *if the original had an order, what is left would have one too*.
+//! So what is left explains, by itself, why the original has none. The steps are
+//!
+//! - cutting the history off after the return at which every order fails;
+//! - leaving out operations, together with all that observed a value they set (if nothing that is
+//!   kept observed it, the operation can be taken out of any order);
+//! - taking a cas for a blind write of its new value, which it is wherever it took effect.
+
+use std::collections::BTreeSet;
+
+use super::history::{KeyEntry, KeyHistory, Symbol, observes, sets};
+use crate::budget::Deadline;
+use crate::register::{Register, RegisterOp};
+use crate::wgl::{self, Outcome};
+
+/// Operations that can't be ordered.
+pub(super) struct Window {
+    /// Entries of the key's history, in the order of their invocations.
+    pub(super) members: Vec<Member>,
+    /// The entry at whose return every order of the window fails.
+    pub(super) stuck: usize,
+}
+
+/// One operation of a window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    /// Which entry of the key's history.
+    pub(super) entry: usize,
+    /// A cas of which only the value it set matters.
+    pub(super) blind: bool,
+    /// An operation whose return comes after all that matters.
+    pub(super) open: bool,
+}
+
+/// The smallest window that could be found before the deadline.
+pub(super) fn smallest(history: &KeyHistory<'_>, stuck: usize, deadline: Deadline, memory_bytes: usize) -> Window {
+    let all: Vec<Member> =
+        (0..history.entries.len()).map(|entry| Member { entry, blind: false, open: false }).collect();
+    let mut shrinker = Shrinker { history, deadline, memory_bytes, window: Window { members: all, stuck } };
+    shrinker.cut_off(stuck);
+    // Each round may open the way for the next; each makes the window smaller, so they end.
+    loop {
+        let before = shrinker.size();
+        shrinker.leave_out();
+        shrinker.blind();
+        if shrinker.size() == before || deadline.passed() {
+            return shrinker.window;
+        }
+    }
+}
+
+struct Shrinker<'k, 'r> {
+    history: &'k KeyHistory<'r>,
+    deadline: Deadline,
+    memory_bytes: usize,
+    window: Window,
+}
+
+impl Shrinker<'_, '_> {
+    fn size(&self) -> (usize, usize) {
+        let sighted = self.window.members.iter().filter(|m| !m.blind).count();
+        (self.window.members.len(), sighted)
+    }
+
+    fn entry(&self, member: &Member) -> KeyEntry {
+        let mut entry = self.history.entries[member.entry].clone();
+        if member.blind
+            && let RegisterOp::Cas { to, .. } = entry.op
+        {
+            entry.op = RegisterOp::Write(to);
+        }
+        if member.open {
+            entry.returned = None;
+        }
+        entry
+    }
+
+    /// Takes `members` for the window if they have no order.
+    fn adopt(&mut self, members: Vec<Member>) -> bool {
+        if members.len() < 2 && members.iter().all(|m| self.entry(m).returned.is_none()) {
+            return false;
+        }
+        let entries: Vec<KeyEntry> = members.iter().map(|member| self.entry(member)).collect();
+        let initial = Register(self.history.initial);
+        match wgl::search_until(initial, &entries, self.deadline, self.memory_bytes) {
+            Outcome::NotLinearizable { stuck } => {
+                self.window = Window { stuck: members[stuck].entry, members };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Leaves out what was invoked after the fatal return, and forgets returns after it.
+    fn cut_off(&mut self, stuck: usize) {
+        let entries = &self.history.entries;
+        let Some((end, _)) = entries[stuck].returned else { return };
+        let members = self.window.members.iter().filter(|member| entries[member.entry].invoked < end);
+        let members = members.map(|member| {
+            let open = entries[member.entry].returned.as_ref().is_none_or(|(at, _)| *at > end);
+            Member { open, ..*member }
+        });
+        // An open read shows nothing.
+        let members = members.filter(|m| !(m.open && entries[m.entry].op == RegisterOp::Read)).collect();
+        self.adopt(members);
+    }
+
+    /// Leaves out ever smaller pieces, oldest first.
+    fn leave_out(&mut self) {
+        let mut piece = self.window.members.len().div_ceil(2);
+        while piece > 0 {
+            let mut from = 0;
+            while from < self.window.members.len() {
+                if self.deadline.passed() {
+                    return;
+                }
+                let to = (from + piece).min(self.window.members.len());
+                let rest = self.without(from..to);
+                if rest.is_empty() || !self.adopt(rest) {
+                    from = to;
+                }
+            }
+            piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
+        }
+    }
+
+    /// The members without a piece, and without all that observed what the piece, or what had to
+    /// go with it, set.
+    fn without(&self, piece: std::ops::Range<usize>) -> Vec<Member> {
+        let entries: Vec<KeyEntry> = self.window.members.iter().map(|member| self.entry(member)).collect();
+        let mut gone: Vec<bool> = (0..entries.len()).map(|i| piece.contains(&i)).collect();
+        let mut unset: BTreeSet<Symbol> = piece.filter_map(|i| sets(&entries[i])).collect();
+        loop {
+            let mut more = false;
+            for (i, entry) in entries.iter().enumerate() {
+                if !gone[i] && observes(entry).is_some_and(|value| unset.contains(&value)) {
+                    gone[i] = true;
+                    more = true;
+                    unset.extend(sets(entry));
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        self.window.members.iter().zip(gone).filter(|(_, gone)| !gone).map(|(member, _)| *member).collect()
+    }
+
+    fn blind(&mut self) {
+        for at in 0..self.window.members.len() {
+            let member = self.window.members[at];
+            let is_cas = matches!(self.history.entries[member.entry].op, RegisterOp::Cas { .. });
+            if !is_cas || member.blind || self.deadline.passed() {
+                continue;
+            }
+            let mut members = self.window.members.clone();
+            members[at].blind = true;
+            self.adopt(members);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Acknowledged writes that are missing after the heal, as far as final reads prove it.
+//!
+//! For registers: a final read that shows a value proves an acknowledged write of another value
+//! lost if every operation that can have set the value shown was over before the write was asked
+//! for. Then no order puts the value after the write, whatever else happened to the register. A
+//! write counts as lost only if every final read of its register proves it.
+//!
+//! For sets: an acknowledged element that no final read shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duress_history::{Op, Operation, Outcome, Phase, Ret, Value};
+use smol_str::SmolStr;
+
+use super::{Findings, acknowledged};
+use crate::{Run, words};
+
+/// How many lost writes are told one by one.
+const SHOWN: usize = 8;
+
+/// A lost write, and the final read that shows what is there instead.
+struct Lost {
+    write: usize,
+    read: usize,
+}
+
+pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) {
+    let mut lost = lost_registers(run);
+    lost.extend(lost_elements(run));
+    lost.sort_by_key(|lost| (run.operations[lost.write].completed, lost.write));
+    findings.figures.insert("lost_acknowledged_writes", lost.len() as f64);
+    let (Some(first), Some(last)) = (lost.first(), lost.last()) else { return };
+    let all = run.operations.iter().filter(|operation| acknowledged(operation)).count();
+    let (from, to) = (
+        run.operations[first.write].completed.unwrap_or_default(),
+        run.operations[last.write].completed.unwrap_or_default(),
+    );
+    // By the node that acknowledged them and the client host that was told so.
+    let mut sides: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for lost in &lost {
+        let operation = &run.operations[lost.write];
+        let node = operation.node.as_ref().map_or("an unnamed node".into(), ToString::to_string);
+        let host = operation.client.as_ref().map_or("an unnamed host".into(), |client| client.host.to_string());
+        *sides.entry((node, host)).or_default() += 1;
+    }
+    let mut lines: Vec<String> = sides
+        .iter()
+        .map(|((node, host), n)| {
+            format!("{} acknowledged by {node} to clients on {host}.", words::count(*n, "lost write"))
+        })
+        .collect();
+    lines.extend(lost.iter().take(SHOWN).map(|lost| tell(run, lost)));
+    if lost.len() > SHOWN {
+        lines.push(format!("{} more.", words::count(lost.len() - SHOWN, "lost write")));
+    }
+    lines.extend(words::faults(run, from, to));
+    let writes = words::count(lost.len(), "acknowledged write");
+    let are = if lost.len() == 1 { "is" } else { "are" };
+    findings.violation(
+        format!("{writes} of {all} {are} missing after the heal; acknowledged between {from:.1} and {to:.1}."),
+        lines,
+    );
+}
+
+fn tell(run: &Run<'_>, lost: &Lost) -> String {
+    let (write, read) = (&run.operations[lost.write], &run.operations[lost.read]);
+    let by = write.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
+    let at = write.completed.unwrap_or_default();
+    let instead = match &read.ret {
+        Ret::Value(value) => format!("is {value} at the end, which is older"),
+        _ => "is in no final read".into(),
+    };
+    let what = write.op.key().map_or("it".into(), ToString::to_string);
+    format!("lost: {} of {}, acknowledged{by} at {at}; {what} {instead}.", write.op, words::who(write))
+}
+
+fn is_final(run: &Run<'_>, at: usize) -> bool {
+    run.operations[at].outcome == Outcome::Ok && run.phase_at(run.spans[at].invoked) >= Phase::Final
+}
+
+/// What an operation sets its register to, if it takes effect.
+fn sets(operation: &Operation) -> Option<&Value> {
+    match &operation.op {
+        Op::Write { value, .. } | Op::Cas { to: value, .. } => Some(value),
+        _ => None,
+    }
+}
+
+fn lost_registers(run: &Run<'_>) -> Vec<Lost> {
+    #[derive(Default)]
+    struct Register {
+        /// Operations that set it or may have, in the order of their invocations.
+        setters: Vec<usize>,
+        /// Final reads with what they showed.
+        finals: Vec<usize>,
+    }
+    let mut registers: BTreeMap<&SmolStr, Register> = BTreeMap::new();
+    for (at, operation) in run.operations.iter().enumerate() {
+        match &operation.op {
+            Op::Write { key, .. } | Op::Cas { key, .. } if operation.outcome != Outcome::Fail => {
+                registers.entry(key).or_default().setters.push(at);
+            }
+            Op::Read { key } if is_final(run, at) && matches!(operation.ret, Ret::Value(_)) => {
+                registers.entry(key).or_default().finals.push(at);
+            }
+            _ => {}
+        }
+    }
+    let mut lost = Vec::new();
+    for register in registers.values() {
+        // The number of final reads that prove each write lost.
+        let mut proofs: BTreeMap<usize, usize> = BTreeMap::new();
+        for &read in &register.finals {
+            let Ret::Value(shown) = &run.operations[read].ret else { continue };
+            let mut setters =
+                register.setters.iter().filter(|at| sets(&run.operations[**at]) == Some(shown)).peekable();
+            // A value that nobody set is not this checker's matter.
+            if setters.peek().is_none() && *shown != Value::Nil {
+                continue;
+            }
+            // After this position nothing that sets the value shown was in progress or to come.
+            let over = setters.try_fold(None, |over, at| {
+                let certain = run.operations[*at].outcome == Outcome::Ok;
+                run.spans[*at].completed.filter(|_| certain).map(|completed| over.max(Some(completed)))
+            });
+            let Some(over) = over else { continue };
+            for &write in &register.setters {
+                let span = run.spans[write];
+                let known = acknowledged(&run.operations[write]);
+                let before = span.completed.is_some_and(|completed| completed < run.spans[read].invoked);
+                if known && before && over.is_none_or(|over| over < span.invoked) {
+                    *proofs.entry(write).or_default() += 1;
+                }
+            }
+        }
+        let all = register.finals.len();
+        let Some(&read) = register.finals.last() else { continue };
+        lost.extend(proofs.into_iter().filter(|(_, n)| *n == all).map(|(write, _)| Lost { write, read }));
+    }
+    lost
+}
+
+fn lost_elements(run: &Run<'_>) -> Vec<Lost> {
+    let finals: Vec<usize> = (0..run.operations.len())
+        .filter(|at| is_final(run, *at) && matches!(run.operations[*at].ret, Ret::Elements(_)))
+        .collect();
+    let (Some(&last), Some(earliest)) = (finals.last(), finals.iter().map(|at| run.spans[*at].invoked).min()) else {
+        return Vec::new();
+    };
+    let present: BTreeSet<i64> = finals
+        .iter()
+        .filter_map(|at| match &run.operations[*at].ret {
+            Ret::Elements(elements) => Some(elements.iter().copied()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let gone = |at: &usize| {
+        let (operation, span) = (&run.operations[*at], run.spans[*at]);
+        let before = span.completed.is_some_and(|completed| completed < earliest);
+        matches!(operation.op, Op::Add { element } if !present.contains(&element)) && acknowledged(operation) && before
+    };
+    (0..run.operations.len()).filter(gone).map(|write| Lost { write, read: last }).collect()
+}
