@@ -20,10 +20,13 @@
 //!
 //! The fabric knows nothing of targets, addresses above Ethernet, or schedules.
 
+mod delay;
+mod forward;
+mod frame;
 mod links;
-mod rule;
-
 mod probe;
+mod rule;
+mod socket;
 mod switch;
 
 pub use links::{Counters, Links, PortId};

@@ -65,16 +65,19 @@ pub(crate) struct Shared {
     /// Counts changes of `rules`; written with the mutex held.
     generation: AtomicU64,
     counters: Vec<LinkCounters>,
+    /// Frames lost before the switch saw them, by port of entry.
+    missed: Vec<AtomicU64>,
 }
 
 impl Shared {
     pub(crate) fn new(names: Vec<String>) -> Shared {
-        let links = names.len() * names.len();
+        let (ports, links) = (names.len(), names.len() * names.len());
         Shared {
             names,
             rules: Mutex::new(vec![Rule::OPEN; links]),
             generation: AtomicU64::new(0),
             counters: (0..links).map(|_| LinkCounters::default()).collect(),
+            missed: (0..ports).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -90,6 +93,10 @@ impl Shared {
 
     pub(crate) fn counters(&self, place: usize) -> &LinkCounters {
         &self.counters[place]
+    }
+
+    pub(crate) fn missed(&self, port: usize) -> &AtomicU64 {
+        &self.missed[port]
     }
 
     /// Brings `copy` up to date with the rules if they have changed since generation `seen`.
@@ -185,6 +192,12 @@ impl Links {
             overflowed: counters.overflowed.load(Ordering::Relaxed),
             failed: counters.failed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Frames from this port's host that were lost before the switch saw them, because they came
+    /// faster than it could read: loss no rule asked for. Looked at after each burst.
+    pub fn missed(&self, port: PortId) -> u64 {
+        self.shared.missed(port.index()).load(Ordering::Relaxed)
     }
 }
 
