@@ -224,6 +224,12 @@ pub(crate) fn child() -> Option<String> {
     std::env::var(CHILD).ok()
 }
 
+/// A child's control channel: its standard input.
+pub(crate) fn child_control() -> UnixStream {
+    use std::os::fd::AsFd;
+    UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap())
+}
+
 /// Asks again until there is an answer, for ten seconds at most.
 pub(crate) fn eventually<T, E: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> Result<T, E>) -> T {
     let started = Instant::now();
