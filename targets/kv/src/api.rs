@@ -98,6 +98,18 @@ impl Op {
     pub fn is_read(&self) -> bool {
         matches!(self, Op::Read { .. } | Op::Scan { .. })
     }
+
+    /// About how many bytes the operation takes in a message, for bounding messages.
+    pub fn size(&self) -> usize {
+        // Lengths, a token, a lease.
+        16 + match self {
+            Op::Read { key } => key.len(),
+            Op::Write { key, value } => key.len() + value.len(),
+            Op::Cas { key, from, to } => key.len() + from.as_ref().map_or(0, |from| from.len()) + to.len(),
+            Op::Scan { prefix } => prefix.len(),
+            Op::Acquire { lock, .. } | Op::Renew { lock, .. } | Op::Release { lock, .. } => lock.len(),
+        }
+    }
 }
 
 /// An answer, with who gave it in which term: evidence for the split-brain checker.

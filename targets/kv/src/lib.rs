@@ -2,4 +2,6 @@
 //! machines.
 
 pub mod api;
+pub mod quorum;
+pub mod paxos;
 pub mod store;

@@ -44,18 +44,10 @@ pub enum Command {
 impl Command {
     /// About how many bytes the command takes in a message, for bounding messages.
     pub fn size(&self) -> usize {
-        const OVERHEAD: usize = 40;
-        OVERHEAD
-            + match self {
-                Command::Noop => 0,
-                Command::Request { request, .. } => match &request.op {
-                    Op::Read { key } => key.len(),
-                    Op::Write { key, value } => key.len() + value.len(),
-                    Op::Cas { key, from, to } => key.len() + from.as_ref().map_or(0, |v| v.len()) + to.len(),
-                    Op::Scan { prefix } => prefix.len(),
-                    Op::Acquire { lock, .. } | Op::Renew { lock, .. } | Op::Release { lock, .. } => lock.len(),
-                },
-            }
+        match self {
+            Command::Noop => 1,
+            Command::Request { request, .. } => request.op.size() + 32,
+        }
     }
 }
 
