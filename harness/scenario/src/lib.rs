@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The scenario: which target, under which workload, with which faults, within which limits.
+//!
+//! A scenario is a YAML file; [`Scenario::parse`] reads it, fills in every default, and refuses
+//! what can't be with an [`Error`] that names the place and the remedy. The command line's options
+//! are [`Override`]s on top of a file or of nothing. [`Scenario::to_yaml`] writes a scenario with
+//! every default spelled out.
+//!
+//! This crate knows nothing of how a scenario is run; see `examples/` for scenarios with comments.
+//!
+//! ```
+//! use duress_scenario::{Scenario, Target};
+//!
+//! let text = "target: {kind: quorum, nodes: 3}\nfaults: [partition]\n";
+//! let scenario = Scenario::parse(text, "stale.yaml", &[])?;
+//! assert_eq!((scenario.name.as_str(), scenario.target.nodes()), ("stale", 3));
+//!
+//! let error = Scenario::parse("target: {kind: paxos, nodez: 3}", "typo.yaml", &[]).unwrap_err();
+//! assert!(error.to_string().starts_with("typo.yaml:1:23: unknown key `nodez` in target (paxos); did you mean `nodes`?"));
+//! # Ok::<(), duress_scenario::Error>(())
+//! ```
+
+mod document;
+mod duration;
+mod error;
+mod faults;
+mod fields;
+mod options;
+mod scenario;
+pub mod target;
+pub mod workload;
+mod yaml;
+
+pub use duration::format as format_duration;
+pub use error::Error;
+pub use faults::Faults;
+pub use options::{Options, Override};
+pub use scenario::{Limits, Scenario};
+pub use target::Target;
+pub use workload::Workload;

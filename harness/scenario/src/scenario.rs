@@ -1,0 +1,276 @@
+//! The scenario as a whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use duress_fault::Schedule;
+use duress_seed::Seed;
+use serde_yaml::Value;
+
+use crate::document::{self, Located};
+use crate::error::{Error, Place, Problem};
+use crate::faults::Surroundings;
+use crate::fields::{Field, Fields};
+use crate::yaml::{map, optional, time};
+use crate::{Faults, Options, Override, Target, Workload};
+
+/// What is run, and within which limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// Its name: letters, digits, `-`, `_` and `.`; the file's name unless given.
+    pub name: String,
+    /// The system under test.
+    pub target: Target,
+    /// What is asked of it.
+    pub workload: Workload,
+    /// How many client hosts there are: `c1`, `c2`, …. Clients are spread over them.
+    pub clients: u16,
+    /// How long operations are invoked and faults injected.
+    pub time: Duration,
+    /// What is done to it.
+    pub faults: Faults,
+    /// What a run may cost, and what it must achieve.
+    pub limits: Limits,
+    /// Fixes every choice; drawn anew for each run if absent.
+    pub seed: Option<u64>,
+}
+
+/// What a run may cost, and what it must achieve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// With fewer successful operations than this the verdict is unknown.
+    pub min_ok: u64,
+    /// How long the target may take to answer again when everything is healed.
+    pub recovery: Duration,
+    /// How long checking may take.
+    pub check_time: Duration,
+    /// How much memory checking may take, in MiB.
+    pub check_memory_mb: u64,
+    /// How many events a history may have; the workload is ended when it has as many.
+    pub history_events: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            min_ok: 10,
+            recovery: Duration::from_secs(20),
+            check_time: Duration::from_secs(60),
+            check_memory_mb: 2_048,
+            history_events: MAX_EVENTS,
+        }
+    }
+}
+
+const MAX_EVENTS: u64 = 50_000_000;
+const MAX_CLIENTS: u16 = 16;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The name of a scenario that has no file.
+const NAMELESS: &str = "command-line";
+
+impl Scenario {
+    /// Reads a scenario file's text, with what the command line sets on top of it. `file` is the
+    /// file's name, for messages and for the scenario's name.
+    ///
+    /// # Errors
+    /// If the text is not a scenario, or asks for what can't be.
+    pub fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
+        let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+        let read = || {
+            let mut root = document::parse(text, None)?;
+            if root.is_null() {
+                let problem = Problem::new(&Place::Whole, "the scenario is empty");
+                return Err(problem.suggest("write at least `target: paxos`"));
+            }
+            for one in overrides {
+                one.apply(&mut root)?;
+            }
+            let scenario = Scenario::read(&root, &name_from(&stem))?;
+            let has_target =
+                matches!(&root.value, document::Value::Map(entries) if entries.iter().any(|e| e.key == "target"));
+            if !has_target {
+                let problem = Problem::new(&root.place, "the scenario has no `target`");
+                return Err(problem.suggest("write at least `target: paxos`"));
+            }
+            Ok(scenario)
+        };
+        read().map_err(|problem: Problem| problem.locate(file, text))
+    }
+
+    /// Reads a scenario file's bytes, which must be UTF-8; otherwise like [`parse`](Scenario::parse).
+    ///
+    /// # Errors
+    /// If the bytes are not a scenario's text, or ask for what can't be.
+    pub fn parse_bytes(bytes: &[u8], file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Scenario::parse(text, file, overrides),
+            Err(error) => {
+                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
+                let line = good.matches('\n').count() + 1;
+                let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                let problem = Problem::new(&Place::Text { line, column, width: 1 }, "this is not UTF-8 text");
+                Err(problem.suggest("is it a scenario file?").locate(file, &good))
+            }
+        }
+    }
+
+    /// The scenario that the command line alone describes; Paxos under registers and all kinds of
+    /// faults, unless it says otherwise.
+    ///
+    /// # Errors
+    /// If the options ask for what can't be.
+    pub fn from_options(options: &Options) -> Result<Scenario, Error> {
+        Scenario::from_overrides(&options.overrides()?)
+    }
+
+    /// Like [`from_options`](Scenario::from_options), with the options taken apart already.
+    ///
+    /// # Errors
+    /// If they ask for what can't be.
+    pub fn from_overrides(overrides: &[Override]) -> Result<Scenario, Error> {
+        let read = || {
+            let mut root = Located { place: Place::Whole, value: document::Value::Map(Vec::new()) };
+            for one in overrides {
+                one.apply(&mut root)?;
+            }
+            Scenario::read(&root, "")
+        };
+        let mut scenario = read().map_err(|problem| problem.locate(NAMELESS, ""))?;
+        if scenario.name.is_empty() {
+            scenario.name = format!("{}-{}", scenario.target.kind(), scenario.workload.kind());
+        }
+        Ok(scenario)
+    }
+
+    /// The scenario of a target's name (`paxos`, `quorum`, `primary-backup`) with every default.
+    ///
+    /// # Errors
+    /// If there is no such target.
+    pub fn default_for(target: &str) -> Result<Scenario, Error> {
+        Scenario::from_options(&Options { target: Some(target.into()), ..Options::default() })
+    }
+
+    /// The schedule of this scenario's faults, every choice drawn from `seed`.
+    pub fn schedule(&self, seed: Seed) -> Schedule {
+        self.faults.schedule(seed, self.time)
+    }
+
+    /// The names of the target's nodes: `n1`, `n2`, ….
+    pub fn node_names(&self) -> Vec<duress_fault::Host> {
+        (1..=self.target.nodes()).map(|i| smol_str::format_smolstr!("n{i}")).collect()
+    }
+
+    /// The names of the client hosts: `c1`, `c2`, ….
+    pub fn client_names(&self) -> Vec<duress_fault::Host> {
+        (1..=self.clients).map(|i| smol_str::format_smolstr!("c{i}")).collect()
+    }
+
+    fn read(root: &Located, name: &str) -> Result<Scenario, Problem> {
+        let mut fields = match &root.value {
+            document::Value::Map(_) => Field { node: root, path: String::new() }.fields("a map")?,
+            _ => {
+                let problem = Problem::new(&root.place, format!("a scenario must be a map, not {}", root.words()));
+                return Err(problem.suggest("write it like `target: paxos`"));
+            }
+        };
+        let given_name = fields.get("name");
+        let target = fields.get("target");
+        let workload = fields.get("workload");
+        let clients = fields.get("clients");
+        let time = fields.get("time");
+        let faults = fields.get("faults");
+        let limits = fields.get("limits");
+        let seed = fields.get("seed");
+        // Before anything else: a misspelt key must not look like its own absence.
+        fields.finish("the scenario")?;
+        let name = given_name.map_or(Ok(name.to_string()), |field| read_name(&field))?;
+        let target = match target {
+            Some(target) => Target::read(&target)?,
+            None => Target::Paxos(crate::target::Paxos::default()),
+        };
+        let workload = Workload::read(workload.as_ref(), &target)?;
+        let clients = clients.map_or(Ok(2), |field| field.integer(1..=MAX_CLIENTS.into()).map(|n| n as u16))?;
+        let time = time.map_or(Ok(Duration::from_secs(30)), |field| field.duration(SECOND..=DAY))?;
+        let around = Surroundings { target: &target, workload: &workload, clients, time };
+        let faults = Faults::read(faults.as_ref(), &around)?;
+        let limits = match limits {
+            Some(field) => Limits::read(field.fields("a map")?)?,
+            None => Limits::default(),
+        };
+        let seed = seed.and_then(Field::some).map(|field| field.integer(0..=u64::MAX)).transpose()?;
+        Ok(Scenario { name, target, workload, clients, time, faults, limits, seed })
+    }
+
+    /// The scenario as a file, with every default spelled out. Reading it gives this scenario.
+    pub fn to_yaml(&self) -> String {
+        let value = map([
+            ("name", self.name.as_str().into()),
+            ("target", self.target.write()),
+            ("workload", self.workload.write()),
+            ("clients", self.clients.into()),
+            ("time", time(self.time)),
+            ("faults", self.faults.write()),
+            ("limits", self.limits.write()),
+            ("seed", optional(self.seed)),
+        ]);
+        // Strings, numbers, lists and maps with string keys: nothing that YAML can't say.
+        serde_yaml::to_string(&value).expect("a scenario can be written as YAML")
+    }
+}
+
+impl Limits {
+    fn read(mut fields: Fields<'_>) -> Result<Limits, Problem> {
+        let default = Limits::default();
+        let mut wait = |key, bounds, default| fields.get(key).map_or(Ok(default), |field| field.duration(bounds));
+        let recovery = wait("recovery", SECOND..=HOUR, default.recovery)?;
+        let check_time = wait("check_time", SECOND..=DAY, default.check_time)?;
+        let mut number = |key, bounds, default| fields.get(key).map_or(Ok(default), |field| field.integer(bounds));
+        let limits = Limits {
+            min_ok: number("min_ok", 0..=MAX_EVENTS, default.min_ok)?,
+            recovery,
+            check_time,
+            check_memory_mb: number("check_memory_mb", 16..=1 << 20, default.check_memory_mb)?,
+            history_events: number("history_events", 1_000..=MAX_EVENTS, default.history_events)?,
+        };
+        fields.finish("limits")?;
+        Ok(limits)
+    }
+
+    fn write(&self) -> Value {
+        map([
+            ("min_ok", self.min_ok.into()),
+            ("recovery", time(self.recovery)),
+            ("check_time", time(self.check_time)),
+            ("check_memory_mb", self.check_memory_mb.into()),
+            ("history_events", self.history_events.into()),
+        ])
+    }
+}
+
+const LONGEST_NAME: usize = 64;
+
+fn fits_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// A name that can be a directory's, from a file's.
+fn name_from(stem: &str) -> String {
+    let name: String = stem.chars().take(LONGEST_NAME).map(|c| if fits_a_name(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "scenario".into() } else { name.into() }
+}
+
+fn read_name(field: &Field<'_>) -> Result<String, Problem> {
+    let wanted = "a name of letters, digits, `-`, `_` and `.`";
+    let text = field.text(wanted)?;
+    if text.is_empty() || text.len() > LONGEST_NAME || text.starts_with('.') || !text.chars().all(fits_a_name) {
+        let problem = field.problem(format!("name must be {wanted}, not {}", field.node.words()));
+        return Err(
+            problem.suggest(format!("it names a directory: at most {LONGEST_NAME} characters, no `.` in front"))
+        );
+    }
+    Ok(text.to_string())
+}
