@@ -130,7 +130,7 @@ impl<M: Machine> Driver<M> {
             tokio::select! {
                 biased;
                 changed = inputs.progress.changed() => {
-                    changed.map_err(|_| NodeError::DiskThread)?;
+                    changed.map_err(|_| disk_ended(&inputs.progress))?;
                     self.durable(&mut inputs.progress)?;
                 }
                 Some(wish) = inputs.wishes.recv() => self.wish(wish),
@@ -148,7 +148,7 @@ impl<M: Machine> Driver<M> {
 
     /// Handles whatever else has arrived by now, within bounds.
     fn take_what_is_there(&mut self, inputs: &mut Inputs<M>) -> Result<(), NodeError> {
-        if inputs.progress.has_changed().map_err(|_| NodeError::DiskThread)? {
+        if inputs.progress.has_changed().map_err(|_| disk_ended(&inputs.progress))? {
             self.durable(&mut inputs.progress)?;
         }
         for _ in 0..ROUND {
@@ -284,5 +284,13 @@ impl<M: Machine> Driver<M> {
             Err(mpsc::error::TrySendError::Full(_)) => self.reports_dropped += 1,
             Err(mpsc::error::TrySendError::Closed(_)) => self.out.reports = None,
         }
+    }
+}
+
+/// Why the disk thread is no more. Its last words may not have been read yet.
+fn disk_ended(progress: &watch::Receiver<Progress>) -> NodeError {
+    match &*progress.borrow() {
+        Progress::Failed(error) => NodeError::Disk(Arc::clone(error)),
+        Progress::Durable(_) => NodeError::DiskThread,
     }
 }

@@ -395,8 +395,7 @@ fn millis(millis: u64) -> Duration {
 pub(crate) async fn serve(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let service = TowerToHyperService::new(router);
-    let mut protocol = hyper::server::conn::http1::Builder::new();
-    protocol.pipeline_flush(true);
+    let protocol = hyper::server::conn::http1::Builder::new();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {

@@ -316,3 +316,25 @@ fn a_second_node_on_the_same_data_is_refused() {
     assert_eq!(second.0.wait().unwrap().code(), Some(1));
     assert!(said.iter().any(|line| line.contains("is in use by another node")), "{said:?}");
 }
+
+#[test]
+fn rubbish_from_a_peer_closes_the_connection_and_hurts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::new(2, directory.path());
+    let _nodes: Vec<_> = (0..2).map(|id| spawn_toy(&layout, id, None)).collect();
+    eventually("a node", || http(layout.http[0], "GET /status", ""));
+    let hello = |cluster: u64| control::encode(&(1_u32, cluster, NodeId(1), NodeId(0))).unwrap();
+    for rubbish in [vec![0xff; 64], vec![0; 64], b"GET / HTTP/1.1\r\n\r\n".to_vec(), hello(1)] {
+        let mut stream = std::net::TcpStream::connect(layout.peers[0]).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(&rubbish).unwrap();
+        match stream.read(&mut [0; 1]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            other => panic!("not closed after {rubbish:?}: {other:?}"),
+        }
+    }
+    // The true peer's connection works on: a write needs both nodes.
+    let (code, _, body) = eventually("a write", || http(layout.http[0], "PUT /kv/k", r#"{"value": "1"}"#));
+    assert_eq!(code, 200, "{body}");
+}
