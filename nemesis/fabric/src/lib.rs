@@ -24,12 +24,14 @@ mod delay;
 mod forward;
 mod frame;
 mod links;
+mod matrix;
 mod probe;
 mod rule;
 mod socket;
 mod switch;
 
 pub use links::{Counters, Links, PortId};
-pub use probe::{Matrix, Mismatch, PROBE_PORT, PROBE_WAIT, Prober};
+pub use matrix::{Matrix, Mismatch};
+pub use probe::{PROBE_PORT, PROBE_WAIT, Prober};
 pub use rule::{Link, Rule, Verdict, decide};
 pub use switch::{Fabric, FabricError, PortSpec};
