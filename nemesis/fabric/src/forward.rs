@@ -35,9 +35,6 @@ const FULL_READS_PER_LOOK: u32 = 64;
 /// Reads of one port that may fail in a row, without a frame between, until it is given up.
 const READ_FAILURES: u32 = 1000;
 
-/// Bytes held back by delays, over all links.
-pub(crate) const HELD_LIMIT: usize = 128 << 20;
-
 /// What the thread waits on, made before it starts so that a failure is reported by the caller.
 pub(crate) struct Wakeups {
     epoll: Epoll,
@@ -105,6 +102,7 @@ impl Forwarder {
         sockets: Vec<PacketSocket>,
         stations: Stations,
         wakeups: Wakeups,
+        held_limit: usize,
     ) -> Forwarder {
         let ports = sockets.len();
         Forwarder {
@@ -118,7 +116,7 @@ impl Forwarder {
             ports: (0..ports)
                 .map(|_| PortState { outbox: Vec::with_capacity(BATCH), ..PortState::default() })
                 .collect(),
-            queue: DelayQueue::new(HELD_LIMIT),
+            queue: DelayQueue::new(held_limit),
             armed: None,
             sockets,
         }

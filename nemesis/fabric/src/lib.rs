@@ -34,4 +34,4 @@ pub use links::{Counters, Links, PortId};
 pub use matrix::{Matrix, Mismatch};
 pub use probe::{PROBE_PORT, PROBE_WAIT, Prober};
 pub use rule::{Link, Rule, Verdict, decide};
-pub use switch::{Fabric, FabricError, PortSpec};
+pub use switch::{Fabric, FabricError, Options, PortSpec};

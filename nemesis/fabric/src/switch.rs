@@ -50,6 +50,21 @@ pub enum FabricError {
     },
 }
 
+/// How a fabric is set up beyond its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes that delays may hold back at once, over all links. What comes on top is dropped and
+    /// counted as [`overflowed`](crate::Counters::overflowed).
+    pub held_limit: usize,
+}
+
+impl Default for Options {
+    /// 128 MiB: one second of a gigabit.
+    fn default() -> Options {
+        Options { held_limit: 128 << 20 }
+    }
+}
+
 /// A running switch. Dropping it ends the forwarding thread and closes the ports.
 #[derive(Debug)]
 #[must_use = "the switch stops when this is dropped"]
@@ -67,6 +82,14 @@ impl Fabric {
     /// If ports can't be told apart, or an interface can't be opened (missing, no CAP_NET_RAW in
     /// the namespace, no AF_PACKET in the kernel), or the thread can't be started.
     pub fn start(ports: Vec<PortSpec>, seed: Seed) -> Result<Fabric, FabricError> {
+        Fabric::start_with(ports, seed, &Options::default())
+    }
+
+    /// [`start`](Self::start), with options.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(ports: Vec<PortSpec>, seed: Seed, options: &Options) -> Result<Fabric, FabricError> {
         check(&ports)?;
         let stations = Stations::new(ports.iter().map(|port| port.mac))
             .map_err(|mac| FabricError::Ports(format!("two have the Ethernet address {mac:02x?}")))?;
@@ -87,7 +110,7 @@ impl Fabric {
         let stop = Arc::new(stop);
         let wakeups = Wakeups::new(&sockets, Arc::clone(&stop)).map_err(failed("make what it waits on"))?;
         let shared = Arc::new(Shared::new(ports.into_iter().map(|port| port.name).collect()));
-        let forwarder = Forwarder::new(seed, Arc::clone(&shared), sockets, stations, wakeups);
+        let forwarder = Forwarder::new(seed, Arc::clone(&shared), sockets, stations, wakeups, options.held_limit);
         let thread = std::thread::Builder::new()
             .name("fabric".to_owned())
             .spawn(move || forwarder.run())
