@@ -2,6 +2,7 @@
 //! machines.
 
 pub mod api;
+pub mod config;
 pub mod quorum;
 pub mod paxos;
 pub mod store;

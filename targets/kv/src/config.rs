@@ -1,0 +1,25 @@
+//! The configuration of a bundled cluster, whatever its mode.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{paxos, quorum};
+
+/// Which mode, and its options; the same on every node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Config {
+    /// A Multi-Paxos replicated state machine.
+    Paxos(paxos::Config),
+    /// Read and write quorums.
+    Quorum(quorum::Config),
+}
+
+impl Config {
+    /// The mode's name: `paxos`, `quorum`.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Config::Paxos(_) => "paxos",
+            Config::Quorum(_) => "quorum",
+        }
+    }
+}
