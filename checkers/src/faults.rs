@@ -60,7 +60,7 @@ fn doubt(fault: &FaultSpan) -> Option<String> {
     // What was measured against its effect comes first: it is why the rest may be missing.
     for (stage, claim) in [(Stage::Start, "taken effect"), (Stage::End, "been healed")] {
         if let Some(against) = fault.evidence.iter().find(|e| e.stage == stage && !e.proven) {
-            return because(format!("was not shown to have {claim}: {}", against.what));
+            return because(format!("was not shown to have {claim}: {}.", against.what.trim_end_matches('.')));
         }
     }
     if fault.end.is_none() {

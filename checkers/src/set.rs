@@ -163,7 +163,7 @@ impl Findings<'_, '_> {
             parts.push(format!("{} read that nobody added", words::count(self.unexpected.len(), "element")));
         }
         if self.stale_count > 0 {
-            parts.push(format!("{} missing on some nodes", self.stale_count));
+            parts.push(format!("{} missing on some nodes", words::count(self.stale_count, "acknowledged element")));
         }
         format!("{}.", words::list(&parts, 3))
     }

@@ -6,9 +6,10 @@
 //! is never explored twice. Candidates come from a doubly linked list of calls and returns from
 //! which linearized operations are lifted (§4 of Lowe). On top of that:
 //!
-//! - *Steps that change nothing are taken at once*, without a branch. If an operation may come
-//!   next, gives its recorded result and leaves the state as it is, it can be moved to the front
-//!   of any linearization of what remains.
+//! - *Passive operations are taken at once*, without a branch. If an operation that never changes
+//!   the state may come next and gives its recorded result, it can be moved to the front of any
+//!   linearization of what remains. (Not so for one that only happens to change nothing here: a
+//!   write of the value already held may be needed later.)
 //! - *Indeterminate operations* may come at any time after their invocation, or never. They are
 //!   kept apart from the list, are never required, and are tried last and only where they change
 //!   the state. A configuration that has used up more of them than one seen before, and is the
@@ -38,6 +39,10 @@ pub struct Entry<O, R> {
     ///
     /// Of a return and an invocation at the same moment, the invocation comes first.
     pub returned: Option<(u64, R)>,
+    /// Whatever the state, with this result the operation leaves it as it was: a read, say, or a
+    /// cas that didn't match. A promise of the caller's, which spares the search many branches;
+    /// `false` is always right.
+    pub passive: bool,
 }
 
 /// What the search found.
@@ -51,7 +56,9 @@ pub enum Outcome {
     },
     /// There is none.
     NotLinearizable {
-        /// The entry at whose return every order fails; up to just before it there is one.
+        /// The entry at whose return every order fails; up to just before it there is one. What
+        /// was in progress then need not have happened but, if it did, gave the result that it
+        /// was to give.
         stuck: usize,
     },
     /// The budget ran out.
@@ -281,7 +288,7 @@ where
         self.list.returns(node)
     }
 
-    /// Takes every step that may come now and changes nothing. Whether all is done then.
+    /// Takes every passive step that may come now. Whether all is done then.
     fn settle(&mut self) -> bool {
         let mut node = self.list.first();
         while let Some(i) = self.list.call(node) {
@@ -289,7 +296,7 @@ where
             let entry = &self.entries[self.returned[i]];
             let mut state = self.state.clone();
             let fits = entry.returned.as_ref().is_some_and(|(_, ret)| state.is_valid_step(&entry.op, ret));
-            if fits && state == self.state {
+            if fits && entry.passive && state == self.state {
                 // Its return may be the very next node, which is gone then too.
                 let next = if self.list.returns(next) == Some(i) { self.list.next[next] } else { next };
                 self.take(Step::Returned(i));

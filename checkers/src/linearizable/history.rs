@@ -85,7 +85,8 @@ fn history<'r>(
         };
         let span = run.spans[at];
         let returned = ret.and_then(|ret| Some((span.completed? as u64, ret)));
-        entries.push(Entry { op, invoked: span.invoked as u64, returned });
+        let passive = op == RegisterOp::Read;
+        entries.push(Entry { op, invoked: span.invoked as u64, returned, passive });
         operations.push(at);
     }
     let keep = observable(&entries);

@@ -39,8 +39,10 @@ impl Checker for Linearizable {
 
     fn check(&self, run: &Run<'_>, budget: &Budget) -> Report {
         let deadline = Deadline::after(budget.time);
+        // A finding that can't be explained is worth little: some time is kept for that.
+        let search_deadline = Deadline::after(budget.time / 5 * 4);
         let (keys, strange) = history::by_key(run, &self.model);
-        let outcomes = search_all(&keys, deadline, budget.memory_bytes);
+        let outcomes = search_all(&keys, search_deadline, budget.memory_bytes);
         let mut found: Vec<Found<'_, '_>> = Vec::new();
         let mut undecided = Vec::new();
         for (key, outcome) in keys.iter().zip(outcomes) {
@@ -103,8 +105,10 @@ impl Linearizable {
         };
         let stories: Vec<story::Story> = found[..found.len().min(EXPLAINED)].par_iter().map(explain).collect();
         for story in stories {
-            sentences.push(story.sentence);
+            // The first sentence opens the report and needn't be said again.
+            lines.extend(Some(story.sentence.clone()).filter(|_| !sentences.is_empty()));
             lines.extend(story.lines);
+            sentences.push(story.sentence);
         }
         if found.len() > EXPLAINED {
             let names: Vec<&str> = found[EXPLAINED..].iter().map(|found| found.history.key.as_str()).collect();

@@ -7,11 +7,15 @@ use super::shrink::{Member, Window};
 use super::timeline::{self, Row};
 use crate::{Run, words};
 
+/// The most operations that a timeline shows; only a window that there was no time to shrink has
+/// more.
+const SHOWN: usize = 40;
+
 /// A violation, told.
 pub(super) struct Story {
     /// What went wrong, in one sentence.
     pub(super) sentence: String,
-    /// The sentence, the timeline and the faults meanwhile.
+    /// The timeline and the faults meanwhile.
     pub(super) lines: Vec<String>,
 }
 
@@ -19,8 +23,12 @@ pub(super) struct Story {
 pub(super) fn tell(run: &Run<'_>, history: &KeyHistory<'_>, window: &Window) -> Story {
     let telling = Telling { run, history, window };
     let sentence = telling.sentence();
-    let mut lines = vec![sentence.clone(), telling.frame()];
-    let rows: Vec<Row> = window.members.iter().map(|member| telling.row(member)).collect();
+    let mut lines = vec![telling.frame()];
+    let hidden = window.members.len().saturating_sub(SHOWN);
+    let rows: Vec<Row> = window.members[hidden..].iter().map(|member| telling.row(member)).collect();
+    if hidden > 0 {
+        lines.push(format!("  ({} before these)", words::count(hidden, "operation")));
+    }
     lines.extend(timeline::draw(&["process", "on", "node", "operation", "result"], &rows));
     if window.members.iter().any(|member| member.blind) {
         lines.push("  * only that it set its new value matters here".into());
@@ -190,6 +198,9 @@ impl Telling<'_> {
         let (shown, all) = (self.window.members.len(), self.history.all.len());
         let initial = self.value(self.history.initial);
         let key = self.history.key;
+        if shown == 1 {
+            return format!("{key} held {initial} at first; no order explains this one of its {all} operations:");
+        }
         format!(
             "{key} held {initial} at first; no order of these {shown} of its {all} operations explains every result:"
         )

@@ -41,7 +41,7 @@ pub(super) struct Holding {
 impl Holding {
     pub(super) fn story(&self, run: &Run<'_>) -> String {
         let operation = &run.operations[self.by];
-        let node = operation.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
+        let node = operation.node.as_ref().map_or(String::new(), |node| format!(", granted by {node},"));
         let how = match self.end {
             End::Released => "until it asked to release it".to_string(),
             End::GivenUp => "until it asked for it again".to_string(),
@@ -53,7 +53,7 @@ impl Holding {
             }
         };
         let (who, token) = (words::who(operation), self.token);
-        format!("  {who} held it under token {token}, granted{node}, from {} to {}, {how}.", self.from, self.to)
+        format!("  {who} held it under token {token}{node} from {} to {}, {how}.", self.from, self.to)
     }
 }
 

@@ -94,6 +94,10 @@ impl Checker for MutualExclusion {
                 report.explanation.push(format!("{} more of this kind.", kind.len() - SHOWN));
             }
         }
+        // What the report opens with needn't be said again.
+        if report.explanation.first() == Some(&report.summary) {
+            report.explanation.remove(0);
+        }
         let longest = overlaps.iter().map(Overlap::length).max().unwrap_or_default();
         report.figure("locks", locks.len() as f64);
         report.figure("grants", grants as f64);

@@ -202,8 +202,11 @@ impl Belief {
 /// otherwise, or is crashed by a fault, or the run ends.
 pub(super) fn believed(run: &Run<'_>) -> Belief {
     // (time, node, the term it leads in from then on)
-    let mut changes: Vec<(Time, &Host, Option<u64>)> =
-        reports(run).map(|(at, report)| (at, &report.node, report.term.filter(|_| report.leads))).collect();
+    let mut changes: Vec<(Time, &Host, Option<u64>)> = reports(run)
+        // A report of a digest alone says nothing of who leads.
+        .filter(|(_, report)| report.role.is_some() || report.term.is_some())
+        .map(|(at, report)| (at, &report.node, report.term.filter(|_| report.leads)))
+        .collect();
     for fault in run.faults.iter().filter(|fault| fault.kind == "crash") {
         if let Some(start) = fault.start {
             changes.extend(fault.hosts.iter().map(|host| (start, host, None)));
@@ -218,7 +221,9 @@ pub(super) fn believed(run: &Run<'_>) -> Belief {
     let steps = changes.into_iter().map(|(at, node, term)| (at, Some((node, term)))).chain(end);
     for (at, change) in steps {
         let mut terms = leading.iter();
-        if let (Some((a, s)), Some((b, t)), true) = (terms.next(), terms.next(), at > since) {
+        if let (Some((a, s)), Some((b, t)), true) = (terms.next(), terms.next(), at > since)
+            && s != t
+        {
             let (a, b) = (format!("{a} ({word} {s})"), format!("{b} ({word} {t})"));
             match belief.spans.last_mut() {
                 Some((x, y, _, to)) if *to == since && *x == a && *y == b => *to = at,

@@ -108,36 +108,51 @@ fn lost_registers(run: &Run<'_>) -> Vec<Lost> {
     }
     let mut lost = Vec::new();
     for register in registers.values() {
-        // The number of final reads that prove each write lost.
-        let mut proofs: BTreeMap<usize, usize> = BTreeMap::new();
-        for &read in &register.finals {
-            let Ret::Value(shown) = &run.operations[read].ret else { continue };
-            let mut setters =
-                register.setters.iter().filter(|at| sets(&run.operations[**at]) == Some(shown)).peekable();
-            // A value that nobody set is not this checker's matter.
-            if setters.peek().is_none() && *shown != Value::Nil {
-                continue;
-            }
-            // After this position nothing that sets the value shown was in progress or to come.
-            let over = setters.try_fold(None, |over, at| {
-                let certain = run.operations[*at].outcome == Outcome::Ok;
-                run.spans[*at].completed.filter(|_| certain).map(|completed| over.max(Some(completed)))
-            });
-            let Some(over) = over else { continue };
-            for &write in &register.setters {
-                let span = run.spans[write];
-                let known = acknowledged(&run.operations[write]);
-                let before = span.completed.is_some_and(|completed| completed < run.spans[read].invoked);
-                if known && before && over.is_none_or(|over| over < span.invoked) {
-                    *proofs.entry(write).or_default() += 1;
-                }
-            }
-        }
-        let all = register.finals.len();
-        let Some(&read) = register.finals.last() else { continue };
-        lost.extend(proofs.into_iter().filter(|(_, n)| *n == all).map(|(write, _)| Lost { write, read }));
+        let Some(proof) = proof(run, &register.setters, &register.finals) else { continue };
+        let proven = |write: &&usize| {
+            let span = run.spans[**write];
+            let before = span.completed.is_some_and(|completed| completed < proof.reads_began);
+            let after = proof.shown_over.is_none_or(|over| over < span.invoked);
+            acknowledged(&run.operations[**write]) && before && after
+        };
+        lost.extend(register.setters.iter().filter(proven).map(|write| Lost { write: *write, read: proof.read }));
     }
     lost
+}
+
+/// Two positions of the history. Every acknowledged write between them is lost.
+struct Proof {
+    /// Everything that can have set what the final reads show was over at this position; `None`
+    /// if that is what the register held at first.
+    shown_over: Option<usize>,
+    /// The first final read began at this position.
+    reads_began: usize,
+    /// The last final read.
+    read: usize,
+}
+
+/// What the final reads of a register prove, if each of them proves something.
+fn proof(run: &Run<'_>, setters: &[usize], finals: &[usize]) -> Option<Proof> {
+    // value → where the last that can have set it was over; `None` if that isn't known
+    let mut over: BTreeMap<&Value, Option<usize>> = BTreeMap::new();
+    for at in setters {
+        let Some(value) = sets(&run.operations[*at]) else { continue };
+        let end = run.spans[*at].completed.filter(|_| run.operations[*at].outcome == Outcome::Ok);
+        let known = over.entry(value).or_insert(end);
+        *known = known.zip(end).map(|(known, end)| known.max(end));
+    }
+    let mut shown_over = None;
+    for read in finals {
+        let Ret::Value(shown) = &run.operations[*read].ret else { return None };
+        match over.get(shown) {
+            Some(end) => shown_over = shown_over.max(Some((*end)?)),
+            None if *shown == Value::Nil => {}
+            // That nobody set it is another checker's matter.
+            None => return None,
+        }
+    }
+    let reads_began = finals.iter().map(|read| run.spans[*read].invoked).min()?;
+    Some(Proof { shown_over, reads_began, read: *finals.last()? })
 }
 
 fn lost_elements(run: &Run<'_>) -> Vec<Lost> {

@@ -3,11 +3,11 @@
 //! Nodes say of themselves, out of band, in which term they are and whether they lead; answers
 //! say which node gave them in which term. Violations are
 //!
-//! - two nodes that led in the same term ([`leaders`]);
+//! - two nodes that led in the same term;
 //! - a node that *acted* as leader, acknowledging an operation that changes something, although
 //!   another had already acknowledged one in a higher term before that operation was asked for;
-//! - different digests of the log up to the same index ([`digests`]);
-//! - acknowledged writes that the final reads prove to be missing ([`lost`]).
+//! - different digests of the log up to the same index;
+//! - acknowledged writes that the final reads prove to be missing.
 //!
 //! A node that only *believed* it led while another led in a newer term did no harm: that is
 //! reported, with how long, and is no violation. A leaderless target (nobody leads, all terms are
@@ -52,7 +52,10 @@ impl Checker for SplitBrain {
             }
         };
         for violation in findings.violations {
-            report.explanation.push(violation.summary);
+            // What the report opens with needn't be said again.
+            if violation.summary != report.summary {
+                report.explanation.push(violation.summary);
+            }
             report.explanation.extend(violation.lines.into_iter().map(|line| format!("  {line}")));
         }
         report.explanation.extend(believed.words());

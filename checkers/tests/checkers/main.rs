@@ -1,0 +1,8 @@
+//! Tests of the checkers as their users see them: histories in, reports out.
+
+mod arbitrary;
+mod check;
+mod notation;
+mod search;
+mod size;
+mod stories;
