@@ -94,8 +94,8 @@ pub(crate) fn parse(text: &str, option: Option<&Arc<str>>) -> Result<Located, Pr
     let mut values = 0;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            let mark = *error.marker();
-            Problem::new(&place_of(Span::empty(mark)), format!("this is not YAML: {}", error.info()))
+            let (message, suggestion) = explain(error.info());
+            Problem::new(&place_of(Span::empty(*error.marker())), message).suggest(suggestion)
         })?;
         let place = place_of(span);
         let refuse = |what: &str| Problem::new(&place, format!("{what} can't be used in a scenario"));
@@ -147,6 +147,31 @@ pub(crate) fn parse(text: &str, option: Option<&Arc<str>>) -> Result<Located, Pr
     }
     let whole = option.map_or(Place::Whole, |option| Place::Option(option.clone()));
     Ok(root.unwrap_or(Located { place: whole, value: Value::Scalar { text: String::new(), plain: true } }))
+}
+
+/// What the YAML parser complains of, for people, and what to look for.
+fn explain(info: &str) -> (String, &'static str) {
+    let has = |part: &str| info.contains(part);
+    if has("recursion limit") {
+        return (
+            format!("lists and maps are nested deeper than {MAX_DEPTH}"),
+            "a scenario needs no more than six levels",
+        );
+    }
+    let (message, suggestion) = if has("simple key expect") {
+        ("a key without its `:`", "is the file cut off here, or the `:` missing?")
+    } else if has("quoted scalar") && has("end of stream") {
+        ("this text has no closing quotation mark", "is the file cut off, or the mark missing?")
+    } else if has("flow mapping") || has("flow sequence") {
+        ("a `,` or the closing bracket is missing", "is the file cut off, or a bracket not closed?")
+    } else if has("tabs disallowed") {
+        ("a tab stands where only spaces may", "indent with spaces")
+    } else if has("block mapping") || has("block collection") {
+        ("this line is not in line with those above", "check its indentation")
+    } else {
+        (info, "check the brackets, quotation marks and indentation up to here")
+    };
+    (format!("this is not YAML: {message}"), suggestion)
 }
 
 /// Puts a value into the list or map that it belongs to.

@@ -97,12 +97,21 @@ impl Problem {
         let Problem { place, message, suggestion } = self;
         let (file, line, column, source_line) = match place {
             Place::Text { line, column, width } => {
+                let (line, column) = within(text, line, column);
                 (file.to_string(), line, column, source_line(text, line, column, width))
             }
             Place::Option(option) => (option.to_string(), 0, 0, None),
             Place::Whole => (file.to_string(), 0, 0, None),
         };
         Error { file, line, column, message, suggestion, source_line }
+    }
+}
+
+/// What is missing at the end of a text is missed behind its last line, not after it.
+fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
+    match text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()).last() {
+        Some((last, text)) if line > last + 1 => (last + 1, text.trim_end().chars().count() + 1),
+        _ => (line, column),
     }
 }
 

@@ -82,7 +82,8 @@ impl Scenario {
         let read = || {
             let mut root = document::parse(text, None)?;
             if root.is_null() {
-                let problem = Problem::new(&Place::Whole, "the scenario is empty");
+                let start = Place::Text { line: 1, column: 1, width: 1 };
+                let problem = Problem::new(&start, "the scenario is empty");
                 return Err(problem.suggest("write at least `target: paxos`"));
             }
             for one in overrides {
@@ -224,16 +225,16 @@ impl Scenario {
 impl Limits {
     fn read(mut fields: Fields<'_>) -> Result<Limits, Problem> {
         let default = Limits::default();
-        let mut wait = |key, bounds, default| fields.get(key).map_or(Ok(default), |field| field.duration(bounds));
-        let recovery = wait("recovery", SECOND..=HOUR, default.recovery)?;
-        let check_time = wait("check_time", SECOND..=DAY, default.check_time)?;
-        let mut number = |key, bounds, default| fields.get(key).map_or(Ok(default), |field| field.integer(bounds));
+        let number =
+            |field: Option<Field<'_>>, bounds, default| field.map_or(Ok(default), |field| field.integer(bounds));
+        let wait =
+            |field: Option<Field<'_>>, bounds, default| field.map_or(Ok(default), |field| field.duration(bounds));
         let limits = Limits {
-            min_ok: number("min_ok", 0..=MAX_EVENTS, default.min_ok)?,
-            recovery,
-            check_time,
-            check_memory_mb: number("check_memory_mb", 16..=1 << 20, default.check_memory_mb)?,
-            history_events: number("history_events", 1_000..=MAX_EVENTS, default.history_events)?,
+            min_ok: number(fields.get("min_ok"), 0..=MAX_EVENTS, default.min_ok)?,
+            recovery: wait(fields.get("recovery"), SECOND..=HOUR, default.recovery)?,
+            check_time: wait(fields.get("check_time"), SECOND..=DAY, default.check_time)?,
+            check_memory_mb: number(fields.get("check_memory_mb"), 16..=1 << 20, default.check_memory_mb)?,
+            history_events: number(fields.get("history_events"), 1_000..=MAX_EVENTS, default.history_events)?,
         };
         fields.finish("limits")?;
         Ok(limits)
@@ -264,7 +265,7 @@ fn name_from(stem: &str) -> String {
 }
 
 fn read_name(field: &Field<'_>) -> Result<String, Problem> {
-    let wanted = "a name of letters, digits, `-`, `_` and `.`";
+    let wanted = "letters, digits, `-`, `_` and `.`";
     let text = field.text(wanted)?;
     if text.is_empty() || text.len() > LONGEST_NAME || text.starts_with('.') || !text.chars().all(fits_a_name) {
         let problem = field.problem(format!("name must be {wanted}, not {}", field.node.words()));

@@ -129,7 +129,7 @@ pub enum Timestamps {
 /// Options of the `primary-backup` target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrimaryBackup {
-    /// How many nodes, 2 to 9.
+    /// How many nodes, 2 to 9. Unless given: 3 where a majority votes, else 2.
     pub nodes: u16,
     /// When a write is acknowledged.
     pub replication: Replication,
@@ -343,13 +343,15 @@ impl Quorum {
 
 impl PrimaryBackup {
     fn read(mut fields: Fields<'_>) -> Result<PrimaryBackup, Problem> {
-        let nodes = nodes(&mut fields, 2, 3)?;
-        // Two nodes can't outvote each other.
-        let failover = if nodes >= 3 { Failover::Vote } else { Failover::Fenced };
+        let failover = fields.get("failover").map(|field| field.choice(FAILOVER)).transpose()?;
+        // A primary and a backup, and a third voter where there is a vote: of two nodes neither
+        // can outvote the other.
+        let third = matches!(failover, None | Some(Failover::Vote));
+        let nodes = nodes(&mut fields, 2, if third { 3 } else { 2 })?;
         let primary_backup = PrimaryBackup {
             nodes,
             replication: fields.get("replication").map_or(Ok(Replication::Sync), |field| field.choice(REPLICATION))?,
-            failover: fields.get("failover").map_or(Ok(failover), |field| field.choice(FAILOVER))?,
+            failover: failover.unwrap_or(if nodes >= 3 { Failover::Vote } else { Failover::Fenced }),
             reads: fields
                 .get("reads")
                 .map_or(Ok(PrimaryBackupReads::Primary), |field| field.choice(PRIMARY_BACKUP_READS))?,

@@ -1,0 +1,267 @@
+//! Scenarios that are right: the examples, the defaults, what the command line sets, and that
+//! every scenario survives being written and read. And that nothing makes the reader panic or hang.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use duress_fault::{Fault, Grudge, Kind, Selector};
+use duress_scenario::target::{Failover, PaxosReads};
+use duress_scenario::{Faults, Options, Override, Scenario, Target, Workload};
+use duress_seed::Seed;
+use proptest::prelude::*;
+
+fn examples() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files = std::fs::read_dir(folder).expect("the examples are there");
+    let paths = files.map(|file| file.expect("a readable folder").path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let read = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("a readable file");
+        (path.file_name().unwrap().to_string_lossy().into_owned(), text)
+    };
+    paths.map(read).collect()
+}
+
+fn set(assignments: &[&str]) -> Vec<Override> {
+    assignments.iter().map(|one| Override::set(one).expect("an assignment")).collect()
+}
+
+fn example(name: &str, assignments: &[&str]) -> Scenario {
+    let (_, text) = examples().into_iter().find(|(file, _)| file == name).expect("the example is there");
+    Scenario::parse(&text, name, &set(assignments)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused(text: &str, assignments: &[&str]) -> String {
+    Scenario::parse(text, "test.yaml", &set(assignments)).expect_err("must be refused").to_string()
+}
+
+fn round_trip(scenario: &Scenario) {
+    let yaml = scenario.to_yaml();
+    let again = Scenario::parse(&yaml, "resolved.yaml", &[]).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    assert_eq!(&again, scenario, "{yaml}");
+}
+
+#[test]
+fn examples_are_right_and_survive_a_round_trip() {
+    let examples = examples();
+    assert!(examples.len() >= 7);
+    for (file, text) in examples {
+        let scenario = Scenario::parse(&text, &file, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(format!("{}.yaml", scenario.name), file);
+        assert!(scenario.time <= Duration::from_secs(15), "{file} is too long for a quick check");
+        assert!(!scenario.schedule(Seed(1)).faults().is_empty(), "{file} has no faults");
+        round_trip(&scenario);
+    }
+}
+
+#[test]
+fn the_other_endings_of_the_stories_are_right_too() {
+    let failover = |value| match example("atc-split-brain.yaml", &[value]).target {
+        Target::PrimaryBackup(target) => (target.failover, target.nodes),
+        other => panic!("another target: {other:?}"),
+    };
+    assert_eq!(failover("target.failover=timeout"), (Failover::Timeout, 2));
+    assert_eq!(failover("target.failover=fenced"), (Failover::Fenced, 2));
+    assert_eq!(failover("target.failover=vote"), (Failover::Vote, 3));
+    let long = example("atc-split-brain.yaml", &["faults.0.lasts=30s", "time=45s"]);
+    assert_eq!(long.schedule(Seed(1)).end(), Duration::from_secs(33));
+    assert!(matches!(example("lock-pause.yaml", &["workload.fencing=true"]).workload, Workload::Lock(l) if l.fencing));
+    example("quorum-no-write-back.yaml", &["target.write_back=true"]);
+    example("quorum-r1w1.yaml", &["target.read_quorum=2", "target.write_quorum=2"]);
+    let local = example("paxos-partitions.yaml", &["target.reads=local"]);
+    assert!(matches!(local.target, Target::Paxos(paxos) if paxos.reads == PaxosReads::Local));
+}
+
+#[test]
+fn without_options_everything_has_a_default() {
+    let scenario = Scenario::from_options(&Options::default()).unwrap();
+    assert_eq!(
+        (scenario.name.as_str(), scenario.target.kind(), scenario.target.nodes()),
+        ("paxos-register", "paxos", 5)
+    );
+    assert_eq!((scenario.time, scenario.clients, scenario.workload.concurrency()), (Duration::from_secs(30), 2, 10));
+    let kinds: std::collections::BTreeSet<_> =
+        scenario.schedule(Seed(4)).faults().iter().map(|timed| timed.fault.kind()).collect();
+    assert_eq!(kinds.len(), 3);
+    round_trip(&scenario);
+    for (target, _) in duress_scenario::target::ALL {
+        round_trip(&Scenario::default_for(target).unwrap());
+    }
+    let error = Scenario::default_for("raft").unwrap_err();
+    assert_eq!((error.line, error.file.as_str()), (0, "--target raft"));
+}
+
+#[test]
+fn options_set_what_they_name() {
+    let some = |text: &str| Some(text.to_string());
+    let options = Options {
+        target: some("quorum"),
+        workload: some("set"),
+        faults: some("partition,pause"),
+        time: some("12s"),
+        nodes: some("3"),
+        concurrency: some("7"),
+        rate: some("99.5"),
+        seed: some("42"),
+        set: vec!["target.write_back=false".into(), "clients=4".into()],
+    };
+    let scenario = Scenario::from_options(&options).unwrap();
+    assert_eq!((scenario.target.nodes(), scenario.clients, scenario.seed), (3, 4, Some(42)));
+    assert!(matches!(&scenario.workload, Workload::Set(set) if set.rate == Some(99.5) && set.concurrency == 7));
+    assert!(matches!(&scenario.target, Target::Quorum(quorum) if !quorum.write_back && quorum.read_quorum == 2));
+    assert!(matches!(&scenario.faults, Faults::Planned(plan) if plan.kinds == [Kind::Partition, Kind::Pause]));
+    round_trip(&scenario);
+    let none = Options { faults: some("none"), ..Options::default() };
+    assert_eq!(Scenario::from_options(&none).unwrap().faults, Faults::None);
+}
+
+#[test]
+fn wrong_options_are_named() {
+    let text = "target: paxos\nfaults:\n  - {at: 1s, lasts: 1s, crash: one}\n";
+    for (assignment, wanted) in [
+        ("target.nodes=many", "--set target.nodes=many: target.nodes must be a whole number from 1 to 9, not `many`"),
+        ("target.fallover=vote", "--set target.fallover=vote: unknown key `fallover` in target (paxos)"),
+        ("taget.nodes=3", "--set taget.nodes=3: unknown key `taget` in the scenario; did you mean `target`?"),
+        ("faults.1.lasts=3s", "--set faults.1.lasts=3s: `faults` has no item `1`; its 1 items are numbered from 0"),
+        ("faults.0.lasts.x=3s", "--set faults.0.lasts.x=3s: `faults.0.lasts` is a single value"),
+        ("target..nodes=3", "--set target..nodes=3: `target..nodes` is not a path"),
+        ("target.nodes=[3", "--set target.nodes=[3: this is not YAML"),
+    ] {
+        let found = refused(text, &[assignment]);
+        assert!(found.starts_with(wanted), "{found}");
+    }
+    let error = Override::set("nodes").unwrap_err().to_string();
+    assert!(error.starts_with("--set nodes: this sets nothing; write --set key=value"), "{error}");
+    let rate = Options { workload: Some("lock".into()), rate: Some("5".into()), ..Options::default() };
+    let error = Scenario::from_options(&rate).unwrap_err().to_string();
+    assert!(error.starts_with("--rate 5: the lock workload has no rate"), "{error}");
+    let empty = Options { seed: Some(String::new()), ..Options::default() };
+    assert!(Scenario::from_options(&empty).is_err());
+}
+
+#[test]
+fn faults_can_be_written_in_many_ways() {
+    let faults = |text: &str| {
+        let text = format!("target: paxos\nworkload: lock\nfaults: {text}\n");
+        let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        round_trip(&scenario);
+        scenario.faults
+    };
+    let one = |text: &str| match faults(&format!("[{{at: 1s, lasts: 2s, {text}}}]")) {
+        Faults::Scripted(timed) => timed[0].fault.clone(),
+        other => panic!("not scripted: {other:?}"),
+    };
+    assert_eq!(faults("none"), Faults::None);
+    assert_eq!(faults("[]"), Faults::None);
+    assert!(matches!(faults("crash"), Faults::Planned(plan) if plan.kinds == [Kind::Crash]));
+    assert_eq!(one("partition: halves"), Grudge::Halves.into());
+    assert_eq!(one("crash: primary"), Fault::Crash(Selector::Primary));
+    assert_eq!(one("crash: n2"), Fault::Crash(Selector::Names(vec!["n2".into()])));
+    assert_eq!(one("pause: [c1, n5]"), Fault::Pause(Selector::Names(vec!["c1".into(), "n5".into()])));
+    assert_eq!(one("pause: holder"), Fault::Pause(Selector::Holder));
+    let slow = Fault::Delay { grudge: Grudge::SingleLink, by: Duration::from_millis(5) };
+    assert_eq!(one("delay: {grudge: single-link, by: 5ms}"), slow);
+    one("partition: {grudge: halves, clients: split}");
+    one("partition: {links: [[c2, n1]], one_way: true}");
+    faults("{kinds: [delay, crash], delay: 30ms, crash: [all, n1, [n2, n3]], clients: split}");
+}
+
+#[test]
+fn defaults_fit_the_target() {
+    let scenario = Scenario::parse("target: {kind: quorum, nodes: 2}", "test.yaml", &[]).unwrap();
+    assert!(matches!(&scenario.workload, Workload::Register(register) if register.mix.cas == 0));
+    let Faults::Planned(plan) = &scenario.faults else { panic!("not planned") };
+    assert!(!plan.grudges.contains(&Grudge::PrimaryAlone) && !plan.grudges.contains(&Grudge::Bridge));
+    assert!(!plan.crash.contains(&Selector::Primary));
+    round_trip(&scenario);
+    for nodes in 1..=9 {
+        for target in ["paxos", "quorum", "primary-backup"] {
+            for workload in ["register", "lock", "set"] {
+                if target == "primary-backup" && nodes == 1 {
+                    continue;
+                }
+                let text = format!("target: {{kind: {target}, nodes: {nodes}}}\nworkload: {workload}\n");
+                round_trip(&Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")));
+            }
+        }
+    }
+}
+
+#[test]
+fn file_names_become_names() {
+    let name = |file: &str| Scenario::parse("target: paxos", file, &[]).unwrap().name;
+    assert_eq!(name("some/where/my-run.yaml"), "my-run");
+    assert_eq!(name("ein Lauf für Äpfel.yml"), "ein-Lauf-f-r--pfel");
+    assert_eq!(name("/"), "scenario");
+    assert!(name(&"x".repeat(500)).len() <= 64);
+}
+
+/// Whatever the text, an answer comes soon, and errors can be shown.
+fn survives(text: &str) {
+    let begun = Instant::now();
+    if let Err(error) = Scenario::parse(text, "fuzz.yaml", &[]) {
+        let shown = error.to_string();
+        assert!(shown.len() < 3_000, "an error of {} bytes", shown.len());
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+}
+
+#[test]
+fn megabytes_of_nesting_are_answered_soon() {
+    for unit in
+        ["[", "{", "- ", "a: {", "? ", "[{", "- - ", "a:\n ", "'", "\"\\", "&a ", "!!x ", "*a ", "|\n", "#", ",", ": "]
+    {
+        for head in ["", "target: "] {
+            survives(&format!("{head}{}", unit.repeat((1 << 20) / unit.len() - 10)));
+            survives(&format!("{head}{}", unit.repeat((3 << 20) / unit.len())));
+        }
+    }
+    let deepening: String = (0..1_400).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    survives(&deepening);
+    let keys: String = (0..90_000).map(|key| format!("k{key}: 1\n")).collect();
+    survives(&keys);
+    let list = format!("target: paxos\nfaults: [{}]", "{at: 1s, lasts: 1s, crash: one},".repeat(20_000));
+    survives(&list);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn rubbish_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        survives(&String::from_utf8_lossy(&bytes));
+        let _ = Scenario::parse_bytes(&bytes, "fuzz.yaml", &[]);
+    }
+
+    #[test]
+    fn yaml_like_rubbish_is_refused_without_a_panic(text in r#"([a-z]{1,8}|[\[\]{},:\-?|>&*!'"%@` \n\t#]|[0-9]{1,4}){0,60}"#) {
+        survives(&text);
+        survives(&format!("target: paxos\n{text}"));
+    }
+
+    #[test]
+    fn damaged_examples_are_refused_without_a_panic(
+        which in 0usize..7, cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), put in any::<char>(),
+    ) {
+        let (_, text) = &examples()[which];
+        let cut = cut.index(text.len() + 1);
+        let truncated: String = text.bytes().take(cut).map(char::from).collect();
+        survives(&truncated);
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        chars[at] = put;
+        survives(&chars.iter().collect::<String>());
+        chars.remove(at);
+        survives(&chars.iter().collect::<String>());
+    }
+
+    #[test]
+    fn overrides_of_any_sort_are_survived(path in "[a-z.0-9_]{0,20}", value in "\\PC{0,20}") {
+        if let Ok(one) = Override::set(&format!("{path}={value}"))
+            && let Err(error) = Scenario::from_overrides(&[one])
+        {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
