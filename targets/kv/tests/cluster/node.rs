@@ -57,7 +57,8 @@ impl Clock {
 
     /// How long this much of the node's time takes in the world's.
     pub(super) fn true_time(&self, time: Duration) -> Duration {
-        time.div_f64(self.rate)
+        // Rounded up: a timer never runs out before the node's clock has got there.
+        time.div_f64(self.rate) + Duration::from_nanos(1)
     }
 }
 

@@ -37,6 +37,8 @@ impl<M: Service> Cluster<M> {
             storm.partitions.then_some(2),
             storm.crashes.then_some(3),
             storm.crashes.then_some(4),
+            storm.crashes.then_some(4),
+            storm.crashes.then_some(7),
             storm.pauses.then_some(5),
             storm.pauses.then_some(6),
         ]
@@ -62,6 +64,17 @@ impl<M: Service> Cluster<M> {
             Some(4) => {
                 for node in self.node_ids() {
                     if self.decide(&[24]).chance(0.7) {
+                        self.start(node);
+                    }
+                }
+            }
+            Some(7) => {
+                // A power cut: everybody at once, and some are back at once.
+                for node in self.node_ids() {
+                    self.crash(node);
+                }
+                for node in self.node_ids() {
+                    if self.decide(&[26]).chance(0.7) {
                         self.start(node);
                     }
                 }
