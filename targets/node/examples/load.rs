@@ -1,7 +1,7 @@
 //! Load on a loopback cluster of real processes: operations per second and CPU per request.
 //!
 //! `cargo run --release --example load -p duress-node -- [MODE] [NODES] [CLIENTS] [REQUESTS]`, by
-//! default `quorum 3 10 50000`. Half of the requests are writes. Every node is a process of its
+//! default `paxos 3 10 50000`. Half of the requests are writes. Every node is a process of its
 //! own with a log on the disk of the temporary directory.
 
 use std::net::{SocketAddr, TcpListener};
@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_kv::api::{ClientId, Op, Request};
-use duress_kv::quorum::{self, Quorum};
+use duress_kv::config::Config;
+use duress_kv::{paxos, quorum};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
 use duress_node::client::Client;
-use duress_node::{Place, run_machine};
+use duress_node::{NodeConfig, run_node};
 use duress_seed::Seed;
 
 const POLICY: Policy = Policy {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == "node") {
         return node(&arguments[1..]);
     }
-    let mode = arguments.first().map_or("quorum", String::as_str);
+    let mode = arguments.first().map_or("paxos", String::as_str);
     let number =
         |position: usize, otherwise: usize| arguments.get(position).and_then(|n| n.parse().ok()).unwrap_or(otherwise);
     load(mode, number(1, 3), number(2, 10), number(3, 50_000));
@@ -41,22 +42,27 @@ fn main() -> ExitCode {
 
 /// Runs one node: `MODE ID DIRECTORY PEERS HTTP`, addresses joined by commas.
 fn node(arguments: &[String]) -> ExitCode {
-    let [_mode, id, directory, peers, http] = arguments else { return ExitCode::from(2) };
+    let [mode, id, directory, peers, http] = arguments else { return ExitCode::from(2) };
     let addresses =
         |text: &str| text.split(',').filter_map(|address| address.parse().ok()).collect::<Vec<SocketAddr>>();
     let id: u16 = id.parse().unwrap_or(0);
     let (peers, http) = (addresses(peers), addresses(http));
     let nodes = peers.len() as u16;
-    let config = quorum::Config::new(nodes, nodes / 2 + 1, nodes / 2 + 1, Seed(1));
-    let place = Place {
+    let majority = nodes / 2 + 1;
+    let target = match mode.as_str() {
+        "paxos" => Config::Paxos(paxos::Config::new(nodes, Seed(1))),
+        "quorum" => Config::Quorum(quorum::Config::new(nodes, majority, majority, Seed(1))),
+        _ => return ExitCode::from(2),
+    };
+    let config = NodeConfig {
         id: NodeId(id),
         peers,
         http: http[usize::from(id)],
         http_peers: http,
         data_dir: Path::new(directory).join(format!("n{}", id + 1)),
-        mode: "quorum",
+        target,
     };
-    match run_machine::<Quorum>(place, &config, None) {
+    match run_node(config, None) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -2,7 +2,8 @@
 //! log on a real disk, its peers on real sockets and its clients on HTTP; and the client of the
 //! bundled service.
 //!
-//! - [`run_machine`] is a node's whole life.
+//! - [`run_node`] is the whole life of a node of the bundled cluster; [`run_machine`] that of any
+//!   other machine's.
 //! - [`control`] is what a node and its controller say to each other, out of band.
 //! - [`client`] calls the service; [`client_host`] is a process that does so for a controller.
 //! - [`log`] is the write-ahead log as a file.
@@ -22,4 +23,4 @@ mod run;
 mod timers;
 mod transport;
 
-pub use run::{NodeError, Place, run_machine};
+pub use run::{NodeConfig, NodeError, Place, run_machine, run_node};

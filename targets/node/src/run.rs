@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use duress_kv::api;
+use duress_kv::config::Config;
+use duress_kv::paxos::Paxos;
+use duress_kv::quorum::Quorum;
 use duress_machine::{Machine, NodeId};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -63,6 +67,34 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Everything about one node of the bundled cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Which node it is: its position in `peers`.
+    pub id: NodeId,
+    /// The node-to-node address of every node, its own included.
+    pub peers: Vec<SocketAddr>,
+    /// Where it answers HTTP.
+    pub http: SocketAddr,
+    /// Where every node answers HTTP, as clients reach it: for redirects.
+    pub http_peers: Vec<SocketAddr>,
+    /// Where its log is. No other process may use the directory.
+    pub data_dir: PathBuf,
+    /// What it runs.
+    pub target: Config,
+}
+
+/// Runs a node of the bundled cluster; see [`run_machine`].
+pub fn run_node(config: NodeConfig, control: Option<UnixStream>) -> Result<(), NodeError> {
+    let NodeConfig { id, peers, http, http_peers, data_dir, target } = config;
+    let place = Place { id, peers, http, http_peers, data_dir, mode: target.mode() };
+    match &target {
+        Config::Paxos(paxos) => run_machine::<Paxos>(place, paxos, control),
+        Config::Quorum(quorum) => run_machine::<Quorum>(place, quorum, control),
+    }
 }
 
 /// Everything about a node except what it runs.

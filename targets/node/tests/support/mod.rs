@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use duress_kv::api::{ClientId, Key, Op, Refusal, Reply, Request, Response, Value};
 use duress_machine::client::Policy;
 use duress_machine::{Effect, Effects, Input, Journal, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
-use duress_node::{NodeError, Place, run_machine};
+use duress_node::{NodeConfig, NodeError, Place, run_machine};
 use serde::{Deserialize, Serialize};
 
 /// A register store with one fixed leader, `n1`: a write is acknowledged when the leader's log and
@@ -157,6 +157,11 @@ impl Layout {
         let mut addresses = free_addresses(nodes * 2);
         let http = addresses.split_off(nodes);
         Layout { peers: addresses, http, directory: directory.to_path_buf() }
+    }
+
+    pub(crate) fn node(&self, id: u16, target: duress_kv::config::Config) -> NodeConfig {
+        let Place { id, peers, http, http_peers, data_dir, .. } = self.place(id, "");
+        NodeConfig { id, peers, http, http_peers, data_dir, target }
     }
 
     pub(crate) fn place(&self, id: u16, mode: &'static str) -> Place {
