@@ -10,7 +10,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::netlink::{Batch, HOST_INTERFACE_INDEX, Mac, VethEnd};
+use super::netlink::{Batch, FIRST_INDEX, Mac, VethEnd};
 use crate::{DeployError, advice};
 
 /// Addresses are 10.86.0.(place + 1), so that this many fit.
@@ -19,6 +19,8 @@ const MOST_HOSTS: usize = 250;
 const LONGEST_NAME: usize = 63;
 /// The interface of every host.
 const INTERFACE: &str = "eth0";
+/// Its index in the host's namespace.
+const INTERFACE_INDEX: u32 = FIRST_INDEX;
 /// Hosts share one Ethernet segment.
 const PREFIX: u8 = 24;
 
@@ -78,7 +80,15 @@ pub(super) fn make_all(specs: &[HostSpec]) -> Result<Vec<Host>, DeployError> {
     check(specs)?;
     let switch = own_namespace().map_err(|e| DeployError::kernel("open the sandbox's network namespace", e))?;
     // One after the other: the kernel does the work under one lock (rtnl) anyway.
-    specs.iter().enumerate().map(|(place, spec)| make(spec, place, specs.len(), &switch)).collect()
+    let hosts = specs
+        .iter()
+        .enumerate()
+        .map(|(place, spec)| make(spec, place, specs.len(), &switch))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut batch = Batch::default();
+    (0..hosts.len()).for_each(|place| batch.link_up(port_index(place)));
+    batch.send()?;
+    Ok(hosts)
 }
 
 fn check(specs: &[HostSpec]) -> Result<(), DeployError> {
@@ -106,6 +116,11 @@ fn address(place: usize) -> Ipv4Addr {
 /// A locally administered address. `side` tells the host's end (0) from the switch's (1).
 fn mac(place: usize, side: u8) -> Mac {
     [0x02, 0x64, 0x75, 0x72, side, place as u8 + 1]
+}
+
+/// The index of the switch's end in the sandbox's namespace.
+fn port_index(place: usize) -> u32 {
+    FIRST_INDEX + place as u32
 }
 
 fn make(spec: &HostSpec, place: usize, count: usize, switch: &File) -> Result<Host, DeployError> {
@@ -143,12 +158,12 @@ fn wire(port: &str, place: usize, count: usize, switch: &File) -> Result<(), Dep
     let mut batch = Batch::default();
     batch.loopback_up();
     batch.add_veth(
-        &VethEnd { name: INTERFACE, mac: mac(place, 0), index: HOST_INTERFACE_INDEX, namespace: None },
-        &VethEnd { name: port, mac: mac(place, 1), index: 0, namespace: Some(switch.as_fd()) },
+        &VethEnd { name: INTERFACE, mac: mac(place, 0), index: INTERFACE_INDEX, namespace: None },
+        &VethEnd { name: port, mac: mac(place, 1), index: port_index(place), namespace: Some(switch.as_fd()) },
     );
-    batch.add_address(HOST_INTERFACE_INDEX, address(place), PREFIX);
+    batch.add_address(INTERFACE_INDEX, address(place), PREFIX);
     for other in (0..count).filter(|other| *other != place) {
-        batch.add_neighbour(HOST_INTERFACE_INDEX, address(other), mac(other, 0));
+        batch.add_neighbour(INTERFACE_INDEX, address(other), mac(other, 0));
     }
     batch.send()
 }

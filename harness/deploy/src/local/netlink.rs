@@ -19,10 +19,10 @@ const CHUNK: usize = 64;
 
 // linux/veth.h; libc doesn't have it.
 const VETH_INFO_PEER: u16 = 1;
-/// The interface's index in a host's namespace, chosen so that later requests of the same batch
-/// can name it, and high enough to stay clear of the fallback tunnels some kernels put into every
-/// new namespace.
-pub(crate) const HOST_INTERFACE_INDEX: u32 = 100;
+/// The first index for interfaces of ours. Chosen rather than asked for, so that later requests of
+/// the same batch can name them; high enough to stay clear of the fallback tunnels some kernels
+/// put into every new namespace.
+pub(crate) const FIRST_INDEX: u32 = 100;
 /// lo is the first interface of every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
@@ -56,14 +56,21 @@ struct Message {
 impl Batch {
     /// Takes lo up.
     pub(crate) fn loopback_up(&mut self) {
-        let mut body = link_header(LOOPBACK_INDEX);
-        set_up(&mut body);
-        self.push("take the loopback interface up".into(), libc::RTM_NEWLINK, 0, body);
+        self.link_up(LOOPBACK_INDEX);
     }
 
-    /// Makes a veth pair, both ends up.
+    /// Takes the interface up.
+    pub(crate) fn link_up(&mut self, index: u32) {
+        let mut body = link_header(index);
+        set_up(&mut body);
+        self.push(format!("take interface {index} up"), libc::RTM_NEWLINK, 0, body);
+    }
+
+    /// Makes a veth pair with `end` up. The peer can't be made up at once: the kernel makes it
+    /// first, and takes no veth up that has no other end yet.
     pub(crate) fn add_veth(&mut self, end: &VethEnd<'_>, peer: &VethEnd<'_>) {
         let mut body = veth_end(end);
+        set_up(&mut body);
         nest(&mut body, libc::IFLA_LINKINFO, |info| {
             attribute(info, libc::IFLA_INFO_KIND, b"veth");
             nest(info, libc::IFLA_INFO_DATA, |data| {
@@ -181,7 +188,6 @@ pub(crate) fn acknowledgements(mut read: &[u8]) -> impl Iterator<Item = i32> {
 /// `struct ifinfomsg` and the attributes of one end of a veth pair.
 fn veth_end(end: &VethEnd<'_>) -> Vec<u8> {
     let mut body = link_header(end.index);
-    set_up(&mut body);
     let mut name = end.name.as_bytes().to_vec();
     name.push(0);
     attribute(&mut body, libc::IFLA_IFNAME, &name);

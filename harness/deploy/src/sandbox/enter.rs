@@ -3,7 +3,7 @@
 
 use std::ffi::{CString, OsString, c_char};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -45,8 +45,8 @@ pub fn enter(args: &[OsString]) -> Result<SandboxProcess, DeployError> {
     let (mut ours, start) = pair()?;
     let (lifeline, lifeline_inside) = pair()?;
     // Out of the way of the descriptor numbers that mean something to the child.
-    let start = aside(&start)?;
-    let lifeline_inside = aside(&lifeline_inside)?;
+    let start = aside(start)?;
+    let lifeline_inside = aside(lifeline_inside)?;
 
     let (args, env) = (pointers(&image.args), pointers(&image.env));
     // SAFETY: `first_process` makes only system calls on memory prepared above.
@@ -176,9 +176,9 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
 }
 
-/// A duplicate of the descriptor with a number of 10 or more.
-fn aside(descriptor: &impl AsFd) -> Result<OwnedFd, DeployError> {
-    let raw = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(10))
+/// The same socket under a number of 10 or more.
+fn aside(descriptor: UnixStream) -> Result<OwnedFd, DeployError> {
+    let raw = fcntl(&descriptor, FcntlArg::F_DUPFD_CLOEXEC(10))
         .map_err(|e| DeployError::kernel("duplicate a descriptor", e))?;
     // SAFETY: the kernel has just made this descriptor, and nothing else knows its number.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })
