@@ -123,13 +123,15 @@ fn no_answer_is_unknown_and_no_connection_is_failed() {
     let _node = spawn_toy(&layout, 0, None);
     let short = Policy { attempt_timeout: Duration::from_millis(100), max_attempts: 100, ..policy() };
     block_on(async {
-        let client = Client::new(layout.http.clone(), short);
+        let client = Client::new(layout.http.clone(), policy());
         let outcome = client.call(request(1, 1, read("k")), NodeId(0)).await;
         assert_eq!(answer(&outcome), Some(&Reply::Value(None)));
+        let client = Client::new(layout.http.clone(), short);
         // Never answered by the machine.
         let outcome = client.call(request(1, 2, write("never", "1")), NodeId(0)).await;
         assert_eq!(outcome, Outcome::Unknown { answer: None });
         // Answered "unknown".
+        let client = Client::new(layout.http.clone(), policy());
         let outcome = client.call(request(13, 1, read("k")), NodeId(0)).await;
         assert!(
             matches!(&outcome, Outcome::Unknown { answer: Some(said) } if said.result == Err(Refusal::Unknown)),
@@ -255,15 +257,16 @@ fn a_stopped_node_makes_unknown_and_answers_again_when_it_goes_on() {
     let layout = Layout::new(1, directory.path());
     let node = Process::again("child_node", &child_config(&layout, 0), None);
     block_on(async {
-        let client =
-            Client::new(layout.http.clone(), Policy { attempt_timeout: Duration::from_millis(200), ..policy() });
-        let outcome = client.call(request(1, 1, write("k", "1")), NodeId(0)).await;
+        let patient = Client::new(layout.http.clone(), policy());
+        let hasty = Policy { attempt_timeout: Duration::from_millis(200), ..policy() };
+        let hasty = Client::new(layout.http.clone(), hasty);
+        let outcome = patient.call(request(1, 1, write("k", "1")), NodeId(0)).await;
         assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
         node.signal(Signal::SIGSTOP);
-        let outcome = client.call(request(1, 2, write("k", "2")), NodeId(0)).await;
+        let outcome = hasty.call(request(1, 2, write("k", "2")), NodeId(0)).await;
         assert_eq!(outcome, Outcome::Unknown { answer: None });
         node.signal(Signal::SIGCONT);
-        let outcome = client.call(request(1, 3, read("k")), NodeId(0)).await;
+        let outcome = patient.call(request(1, 3, read("k")), NodeId(0)).await;
         assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
     });
 }
