@@ -23,3 +23,17 @@ impl Config {
         }
     }
 }
+
+/// Seeds in configurations: written as their number.
+pub(crate) mod seed {
+    use duress_seed::Seed;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(seed: &Seed, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(seed.0)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seed, D::Error> {
+        u64::deserialize(deserializer).map(Seed)
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod config;
-pub mod quorum;
 pub mod paxos;
+pub mod primary_backup;
+pub mod quorum;
 pub mod store;

@@ -47,7 +47,7 @@ pub struct Config {
     /// rewritten.
     pub snapshot_every: u64,
     /// Places keys on nodes when N is less than the number of nodes.
-    #[serde(with = "seed")]
+    #[serde(with = "crate::config::seed")]
     pub seed: Seed,
 }
 
@@ -120,19 +120,5 @@ impl Config {
     /// How often silent replicas are asked again.
     pub fn retransmit(&self) -> Duration {
         (self.request_timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(100))
-    }
-}
-
-/// A seed as a plain number.
-mod seed {
-    use duress_seed::Seed;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(seed: &Seed, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(seed.0)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seed, D::Error> {
-        u64::deserialize(deserializer).map(Seed)
     }
 }

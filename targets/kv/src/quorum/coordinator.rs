@@ -50,9 +50,7 @@ impl Quorum {
             Op::Write { key, value } => {
                 let targets = self.config.placement(&key);
                 match self.config.timestamps {
-                    Timestamps::Logical => {
-                        (Phase::WriteQuery { key: key.clone(), value }, Ask::Query { key }, targets)
-                    }
+                    Timestamps::Logical => (Phase::WriteQuery { key: key.clone(), value }, Ask::Query { key }, targets),
                     Timestamps::Wall => {
                         let time = u64::try_from(now.wall.as_nanos()).unwrap_or(u64::MAX);
                         let tag = Tag { time, round: self.next_round() };
@@ -255,7 +253,8 @@ impl Quorum {
             }
             return Next::Finish(Ok(Reply::Value(Some(value))));
         }
-        let holds = |node: &NodeId| matches!(operation.answers.get(node), Some(Answer::Value(Some((t, _)))) if *t == tag);
+        let holds =
+            |node: &NodeId| matches!(operation.answers.get(node), Some(Answer::Value(Some((t, _)))) if *t == tag);
         let targets = operation.targets.iter().copied().filter(|node| !holds(node)).collect();
         let ask = Ask::Store { key: key.clone(), tag, value: value.clone() };
         Next::Round(Phase::WriteBack { value, holders }, ask, targets)

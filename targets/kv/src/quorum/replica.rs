@@ -133,10 +133,8 @@ impl Replica {
             Ask::Scan { prefix, after } => with(self.page(prefix, after.as_ref()), None),
             Ask::Token { lock } => {
                 let lock = self.locks.get(lock);
-                let answer = Answer::Token {
-                    highest: lock.map_or(0, |l| l.highest),
-                    held: lock.is_some_and(|l| l.held(now)),
-                };
+                let answer =
+                    Answer::Token { highest: lock.map_or(0, |l| l.highest), held: lock.is_some_and(|l| l.held(now)) };
                 with(answer, None)
             }
             Ask::Grant { lock: name, token, client, lease } => {
@@ -151,8 +149,7 @@ impl Replica {
                 // granted after the coordinator has given a definite answer.
                 lock.highest = lock.highest.max(*token);
                 if granted {
-                    let grant =
-                        Lease { token: *token, client: *client, granted: round, length: *lease, ended: None };
+                    let grant = Lease { token: *token, client: *client, granted: round, length: *lease, ended: None };
                     lock.lease = Some((grant, now.saturating_add(*lease)));
                 }
                 let record = news.then(|| lock.record(name));
