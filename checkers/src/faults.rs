@@ -33,7 +33,7 @@ impl Checker for FaultsProven {
             Report::unknown(
                 self.name(),
                 Class::Inconclusive,
-                format!("The workload was never exercised under a fault: no operation began during any of {faults}."),
+                "The workload was never exercised under a fault: no operation began while one was in force.",
             )
         } else {
             let ops = words::count(exercised, "operation");

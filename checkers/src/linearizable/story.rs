@@ -173,11 +173,11 @@ impl Telling<'_> {
         ))
     }
 
-    /// Somebody had already seen another value, and nothing set it back.
+    /// Somebody had already read another value, and nothing set it back.
     fn backwards(&self, observer: usize, seen: Symbol) -> Option<String> {
         let (earlier, other) = self
             .members()
-            .filter(|e| self.precedes(*e, observer))
+            .filter(|e| self.precedes(*e, observer) && matches!(self.operation(*e).op, Op::Read { .. }))
             .filter_map(|e| Some((e, self.seen(e)?)))
             .filter(|(_, other)| *other != seen)
             .max_by_key(|(e, _)| self.operation(*e).completed)?;

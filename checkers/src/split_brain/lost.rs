@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duress_history::{Op, Operation, Outcome, Phase, Ret, Value};
 use smol_str::SmolStr;
 
-use super::{Findings, acknowledged};
+use super::{Findings, acknowledged, changes};
 use crate::{Run, words};
 
 /// How many lost writes are told one by one.
@@ -24,12 +24,15 @@ struct Lost {
     read: usize,
 }
 
-pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) {
+/// Finds what is missing. Whether there were final reads to tell it from.
+pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) -> bool {
     let mut lost = lost_registers(run);
     lost.extend(lost_elements(run));
     lost.sort_by_key(|lost| (run.operations[lost.write].completed, lost.write));
     findings.figures.insert("lost_acknowledged_writes", lost.len() as f64);
-    let (Some(first), Some(last)) = (lost.first(), lost.last()) else { return };
+    let (Some(first), Some(last)) = (lost.first(), lost.last()) else {
+        return (0..run.operations.len()).any(|at| is_final(run, at) && !changes(&run.operations[at].op));
+    };
     let all = run.operations.iter().filter(|operation| acknowledged(operation)).count();
     let (from, to) = (
         run.operations[first.write].completed.unwrap_or_default(),
@@ -60,6 +63,7 @@ pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) {
         format!("{writes} of {all} {are} missing after the heal; acknowledged between {from:.1} and {to:.1}."),
         lines,
     );
+    true
 }
 
 fn tell(run: &Run<'_>, lost: &Lost) -> String {

@@ -41,15 +41,14 @@ impl Checker for SplitBrain {
             leaders::acted(run, &mut findings);
             digests::diverged(run, &mut findings);
         }
-        lost::missing(run, &mut findings);
+        let read_back = lost::missing(run, &mut findings);
         let believed = if leaderless { leaders::Belief::default() } else { leaders::believed(run) };
 
+        let leaders = if leaderless { "Nobody leads here" } else { "No two nodes acted as leader at once" };
+        let after = if read_back { "nothing acknowledged is missing" } else { "nothing was read back at the end" };
         let mut report = match findings.violations.first() {
             Some(first) => Report::invalid(self.name(), first.summary.clone()),
-            None if leaderless => Report::valid(self.name(), "Nobody leads here, and nothing acknowledged is missing."),
-            None => {
-                Report::valid(self.name(), "No two nodes acted as leader at once, and nothing acknowledged is missing.")
-            }
+            None => Report::valid(self.name(), format!("{leaders}, and {after}.")),
         };
         for violation in findings.violations {
             // What the report opens with needn't be said again.
