@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use duress_checkers::Checker;
+use duress_checkers::faults::FaultsProven;
+use duress_checkers::linearizable::Linearizable;
+use duress_checkers::mutex::MutualExclusion;
+use duress_checkers::set::Set;
+use duress_checkers::stats::Stats;
 use duress_seed::Seed;
 
 use crate::limit::{OpLimit, Stagger, TimeLimit};
@@ -33,6 +39,19 @@ impl Options {
             Options::Lock(_) => "lock",
             Options::Set(_) => "set",
         }
+    }
+
+    /// What a run of this workload is judged by: the workload's own checker, that every fault is
+    /// proven, and that at least `min_ok` operations succeeded. With `require_convergence`, every
+    /// node must have the whole set at the end. Where a node leads, whoever knows the target adds
+    /// [`SplitBrain`](duress_checkers::split_brain::SplitBrain).
+    pub fn checkers(&self, min_ok: u64, require_convergence: bool) -> Vec<Box<dyn Checker>> {
+        let own: Box<dyn Checker> = match self {
+            Options::Register(_) => Box::new(Linearizable::default()),
+            Options::Lock(options) => Box::new(MutualExclusion { fencing: options.fencing }),
+            Options::Set(_) => Box::new(Set { require_convergence }),
+        };
+        vec![own, Box::new(FaultsProven), Box::new(Stats { min_ok })]
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Error {
     /// What to do about it.
     pub suggestion: Option<String>,
     /// The line, and what to underline in it.
-    source_line: Option<SourceLine>,
+    source_line: Option<Box<SourceLine>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,8 @@ impl fmt::Display for Error {
         if let Some(suggestion) = &self.suggestion {
             write!(f, "; {suggestion}")?;
         }
-        if let Some(SourceLine { text, before, underlined }) = &self.source_line {
+        if let Some(line) = &self.source_line {
+            let SourceLine { text, before, underlined } = &**line;
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
             write!(f, "\n {margin} |\n {number} | {text}\n {margin} | ")?;
@@ -103,7 +104,7 @@ impl Problem {
             Place::Option(option) => (option.to_string(), 0, 0, None),
             Place::Whole => (file.to_string(), 0, 0, None),
         };
-        Error { file, line, column, message, suggestion, source_line }
+        Error { file, line, column, message, suggestion, source_line: source_line.map(Box::new) }
     }
 }
 
