@@ -12,7 +12,10 @@
 //! - [`Prober`] measures who reaches whom, as evidence that a rule took effect.
 //!
 //! What the interfaces must look like (whoever makes them sees to it):
-//! - both ends up; no IPv6 and no address on the switch's end, so that it is silent by itself;
+//! - both ends up, the switch's end first: a veth that is up before its peer loses what it is given
+//!   until a kernel worker has noticed the peer. The switch knows how to get around that, a host
+//!   doesn't;
+//! - no IPv6 and no address on the switch's end, so that it is silent by itself;
 //! - permanent neighbour entries in every host. ARP needs both directions of a link, so with
 //!   resolved neighbours a one-way cut would soon look like a cut in both directions;
 //! - [`Fabric::start`] is called in the network namespace that holds the switch's ends. Sockets

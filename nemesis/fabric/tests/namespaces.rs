@@ -184,7 +184,8 @@ fn a_delay_holds_frames_back_one_way() {
 }
 
 fn a_constant_delay_keeps_the_order() {
-    const COUNT: u32 = 500;
+    // As many as surely fit in the receiver's buffer.
+    const COUNT: u32 = 200;
     let hosts = hosts("order", 2);
     let fabric = fabric(&hosts, &Options::default());
     let links = fabric.links();
@@ -254,7 +255,9 @@ fn broadcasts_reach_all_but_cut_links() {
     sockets[0].send_to(b"all", (Ipv4Addr::new(10, 77, 0, 255), 5000)).expect("the route is there");
     let mut buffer = [0; 64];
     for reached in [1, 3] {
-        assert_eq!(sockets[reached].recv(&mut buffer).expect("a broadcast reaches everyone"), 3);
+        let received = sockets[reached].recv(&mut buffer);
+        let seen = links.counters(port[0], port[reached]);
+        assert_eq!(received.ok(), Some(3), "host {reached} has got no broadcast, after {seen:?}");
     }
     let counters = wait_for(&links, port[0], port[2], |counters| counters.dropped == 1);
     assert_eq!(counters.frames, 0);
