@@ -3,11 +3,14 @@
 
 mod cluster;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cluster::{Call, Clock, Cluster, Settings, Storm, check_registers, mixed_workload, patient, stale_read};
+use cluster::{
+    Call, Clock, Cluster, Settings, Storm, check_registers, mixed_workload, patient, reading_workload, stale_read,
+};
 use duress_kv::api::{Op, Reply};
-use duress_kv::paxos::{Config, Paxos, Reads};
+use duress_kv::paxos::{Ballot, Config, Message, Paxos, Reads, Record};
 use duress_machine::{NodeId, Role};
 use duress_seed::Seed;
 
@@ -52,7 +55,8 @@ fn world(seed: u64, nodes: u16, reads: Reads) -> Cluster<Paxos> {
         }
         // Impatient nodes on a bad network, so that leaders and candidates come thick and fast.
         _ => {
-            let (heartbeat, election_timeout, lease) = (milliseconds(10), milliseconds(40), milliseconds(30));
+            // The lease outlasts the election timeout, so that only the grants make it safe.
+            let (heartbeat, election_timeout, lease) = (milliseconds(10), milliseconds(40), milliseconds(150));
             let impatient = Config { heartbeat, election_timeout, lease, ..config(nodes, seed, reads) };
             (impatient, Settings::rough(seed, nodes))
         }
@@ -75,13 +79,46 @@ fn world(seed: u64, nodes: u16, reads: Reads) -> Cluster<Paxos> {
     cluster
 }
 
+/// What a message promises must be on its sender's disk when it is sent.
+fn said_before_durable(cluster: &Cluster<Paxos>, from: NodeId, message: &Message) -> Option<String> {
+    let mut promised = Ballot::default();
+    let mut accepted = BTreeMap::new();
+    for record in cluster.disk(from) {
+        match record {
+            Record::Promise { ballot } => promised = promised.max(*ballot),
+            Record::Accept { ballot, first, commands, .. } => {
+                promised = promised.max(*ballot);
+                accepted.extend((*first..).zip(commands.iter()).map(|(slot, _)| (slot, *ballot)));
+            }
+            Record::Snapshot { .. } => {}
+        }
+    }
+    match message {
+        Message::Prepare { ballot, .. } | Message::Promise { ballot, .. } => {
+            (promised < *ballot).then(|| format!("{ballot:?} is promised and not on disk"))
+        }
+        Message::Accepted { ballot, through, .. } => {
+            let commit = cluster.status(from)?.commit_index;
+            let lost = (commit + 1..=*through).find(|slot| accepted.get(slot) != Some(ballot));
+            let kept = promised >= *ballot;
+            (lost.is_some() || !kept).then(|| format!("{ballot:?} through {through}: {lost:?} is not on disk"))
+        }
+        _ => None,
+    }
+}
+
 /// A run of a seed through a storm and the heal after it, with all that must hold of it.
 fn survive(seed: u64, nodes: u16, reads: Reads) -> Cluster<Paxos> {
     let mut cluster = world(seed, nodes, reads);
     cluster.storm(everything());
-    for client in 0..4 {
+    cluster.watch = Some(said_before_durable);
+    for client in 0..6 {
         let think = Duration::from_millis(15);
-        let workload = mixed_workload(seed, client, 3, 300);
+        // A client that only reads stays with a leader that can't write any more.
+        let workload = match client {
+            0..4 => mixed_workload(seed, client, 3, 300),
+            _ => reading_workload(seed, client, 3, 300),
+        };
         cluster.add_client(NodeId(client as u16 % nodes), patient(), think, workload);
     }
     cluster.run_until(STORM_ENDS);

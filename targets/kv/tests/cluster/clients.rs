@@ -95,6 +95,12 @@ pub fn mixed_workload(seed: u64, client: u64, keys: u64, calls: u64) -> Workload
     })
 }
 
+/// Nothing but reads, over `keys` keys.
+pub fn reading_workload(seed: u64, client: u64, keys: u64, calls: u64) -> Workload {
+    let key = move |n| format!("k{}", Seed(seed).derive("workload").decide(&[client, n]).below(keys));
+    Box::new(move |n| (n < calls).then(|| Op::Read { key: key(n).into() }))
+}
+
 impl<M: Service> Cluster<M> {
     /// Adds a client that begins at once, asking `first` first, and pauses for `think` between its
     /// calls.

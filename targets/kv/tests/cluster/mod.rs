@@ -25,7 +25,7 @@ use duress_kv::api::{Request, Response};
 use duress_machine::{Effect, Effects, Input, Machine, NodeId, Observation, RequestId};
 use duress_seed::Seed;
 
-pub use clients::{Call, Client, Workload, mixed_workload, patient};
+pub use clients::{Call, Client, Workload, mixed_workload, patient, reading_workload};
 pub use linearizable::{check_registers, stale_read};
 pub use node::Clock;
 use node::Node;
@@ -34,6 +34,9 @@ pub use storm::Storm;
 /// A machine of the bundled service.
 pub trait Service: Machine<Request = Request, Response = Response> {}
 impl<M: Machine<Request = Request, Response = Response>> Service for M {}
+
+/// Says what is wrong with a message that a node is about to send.
+pub type Watch<M> = fn(&Cluster<M>, NodeId, &<M as Machine>::Message) -> Option<String>;
 
 /// How the world behaves.
 #[derive(Clone, Debug)]
@@ -106,6 +109,8 @@ pub struct Cluster<M: Service> {
     pub observations: Vec<(Duration, NodeId, Observation)>,
     leaders: BTreeMap<u64, (NodeId, u64)>,
     digests: BTreeMap<u64, u64>,
+    /// Judges every message between nodes when it is sent: says what is wrong with it, if anything.
+    pub watch: Option<Watch<M>>,
     /// Messages sent between nodes, for measuring a protocol's cost.
     pub messages: u64,
 }
@@ -129,6 +134,7 @@ impl<M: Service> Cluster<M> {
             observations: Vec::new(),
             leaders: BTreeMap::new(),
             digests: BTreeMap::new(),
+            watch: None,
             messages: 0,
         }
     }
@@ -396,6 +402,9 @@ impl<M: Service> Cluster<M> {
     fn send(&mut self, from: NodeId, to: NodeId, message: M::Message) {
         assert_ne!(from, to, "{from} sends to itself: {message:?}");
         self.messages += 1;
+        if let Some(problem) = self.watch.and_then(|watch| watch(self, from, &message)) {
+            self.violations.push(format!("{from} to {to}: {problem}"));
+        }
         if self.cuts.contains(&(from, to)) || self.decide(&[4]).chance(self.settings.loss) {
             return;
         }

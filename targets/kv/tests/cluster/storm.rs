@@ -69,9 +69,12 @@ impl<M: Service> Cluster<M> {
                 }
             }
             Some(7) => {
-                // A power cut: everybody at once, and some are back at once.
+                // A power cut: everybody at once, perhaps but for one, and some are back at once.
+                let spared = self.decide(&[27]).chance(0.5).then_some(node);
                 for node in self.node_ids() {
-                    self.crash(node);
+                    if Some(node) != spared {
+                        self.crash(node);
+                    }
                 }
                 for node in self.node_ids() {
                     if self.decide(&[26]).chance(0.7) {
