@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{paxos, quorum};
+use crate::{paxos, primary_backup, quorum};
 
 /// Which mode, and its options; the same on every node of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,14 +12,17 @@ pub enum Config {
     Paxos(paxos::Config),
     /// Read and write quorums.
     Quorum(quorum::Config),
+    /// A primary with backups.
+    PrimaryBackup(primary_backup::Config),
 }
 
 impl Config {
-    /// The mode's name: `paxos`, `quorum`.
+    /// The mode's name: `paxos`, `quorum`, `primary-backup`.
     pub fn mode(&self) -> &'static str {
         match self {
             Config::Paxos(_) => "paxos",
             Config::Quorum(_) => "quorum",
+            Config::PrimaryBackup(_) => "primary-backup",
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use duress_kv::api;
 use duress_kv::config::Config;
 use duress_kv::paxos::Paxos;
+use duress_kv::primary_backup::PrimaryBackup;
 use duress_kv::quorum::Quorum;
 use duress_machine::{Machine, NodeId};
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,7 @@ pub fn run_node(config: NodeConfig, control: Option<UnixStream>) -> Result<(), N
     let place = Place { id, peers, http, http_peers, data_dir, mode: target.mode() };
     match &target {
         Config::Paxos(paxos) => run_machine::<Paxos>(place, paxos, control),
+        Config::PrimaryBackup(primary_backup) => run_machine::<PrimaryBackup>(place, primary_backup, control),
         Config::Quorum(quorum) => run_machine::<Quorum>(place, quorum, control),
     }
 }
