@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use duress_kv::api::{ClientId, Op, Request};
 use duress_kv::config::Config;
-use duress_kv::{paxos, quorum};
+use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
 use duress_node::client::Client;
@@ -51,6 +51,7 @@ fn node(arguments: &[String]) -> ExitCode {
     let majority = nodes / 2 + 1;
     let target = match mode.as_str() {
         "paxos" => Config::Paxos(paxos::Config::new(nodes, Seed(1))),
+        "primary-backup" => Config::PrimaryBackup(primary_backup::Config::new(nodes, Seed(1))),
         "quorum" => Config::Quorum(quorum::Config::new(nodes, majority, majority, Seed(1))),
         _ => return ExitCode::from(2),
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duress_kv::api::{Reply, Response};
 use duress_kv::config::Config;
-use duress_kv::{paxos, quorum};
+use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
 use duress_node::client::Client;
@@ -58,10 +58,20 @@ fn answered(outcome: &Outcome<Response>) -> Option<&Reply> {
 
 #[test]
 fn paxos_keeps_acknowledged_writes_while_its_leaders_die_and_stop() {
+    leaders_die_and_stop(&Config::Paxos(paxos::Config::new(NODES, Seed(1))));
+}
+
+#[test]
+fn voting_primary_backup_keeps_acknowledged_writes_while_its_primaries_die_and_stop() {
+    let config = primary_backup::Config::new(NODES, Seed(1));
+    let config = primary_backup::Config { failover: primary_backup::Failover::Vote, ..config };
+    leaders_die_and_stop(&Config::PrimaryBackup(config));
+}
+
+fn leaders_die_and_stop(target: &Config) {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(usize::from(NODES), directory.path());
-    let target = Config::Paxos(paxos::Config::new(NODES, Seed(1)));
-    let mut nodes: Vec<Process> = (0..NODES).map(|id| start(&layout, id, &target)).collect();
+    let mut nodes: Vec<Process> = (0..NODES).map(|id| start(&layout, id, target)).collect();
     let policy = Policy {
         timeout: Duration::from_secs(10),
         attempt_timeout: Duration::from_millis(150),
@@ -93,7 +103,7 @@ fn paxos_keeps_acknowledged_writes_while_its_leaders_die_and_stop() {
     let dead = leader(&layout, None);
     nodes[usize::from(dead)].kill();
     write_some(50);
-    nodes[usize::from(dead)] = start(&layout, dead, &target);
+    nodes[usize::from(dead)] = start(&layout, dead, target);
     let stopped = leader(&layout, Some(dead));
     nodes[usize::from(stopped)].signal(Signal::SIGSTOP);
     write_some(50);
@@ -104,7 +114,7 @@ fn paxos_keeps_acknowledged_writes_while_its_leaders_die_and_stop() {
     for node in &mut nodes {
         node.kill();
     }
-    nodes = (0..NODES).map(|id| start(&layout, id, &target)).collect();
+    nodes = (0..NODES).map(|id| start(&layout, id, target)).collect();
     write_some(20);
 
     // The nodes agree on what they have in common, once they have all of it.
