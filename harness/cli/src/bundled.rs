@@ -180,6 +180,14 @@ impl Target for Bundled {
         })
     }
 
+    fn sticky(&self) -> bool {
+        match &self.config {
+            Config::Paxos(paxos) => paxos.reads != duress_kv::paxos::Reads::Local,
+            Config::PrimaryBackup(pb) => pb.reads != duress_kv::primary_backup::Reads::Any,
+            Config::Quorum(_) => false,
+        }
+    }
+
     fn has_log(&self) -> bool {
         !matches!(self.config, Config::Quorum(_))
     }

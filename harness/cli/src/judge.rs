@@ -37,7 +37,7 @@ pub(crate) fn judge(directory: &RunDir, scenario: &Scenario) -> Result<Judged, F
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
     let budget = Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) };
-    let results = check_all(&run, &assemble::checkers(scenario)?, &budget);
+    let results = check_all(&run, &assemble::checkers(scenario), &budget);
     let text = serde_json::to_string_pretty(&results).map_err(|e| failed(&e))?;
     std::fs::write(directory.results(), text + "\n")
         .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.results().display()), e))?;

@@ -74,6 +74,8 @@ pub(crate) struct Seat {
     sequence: u64,
     client: usize,
     node: usize,
+    /// Whom it asks first: its node, or the one that answered last.
+    first: usize,
 }
 
 impl Clients {
@@ -104,12 +106,14 @@ impl Clients {
             sequence: 0,
             client: slot % self.cluster.client_names.len(),
             node: slot % self.cluster.node_names.len(),
+            first: slot % self.cluster.node_names.len(),
         }
     }
 
     /// A new process that runs on the given client host and asks the given node.
     pub(crate) fn extra_seat(&self, client: usize, node: usize) -> Seat {
-        Seat { process: self.new_process(), sequence: 0, client: client % self.cluster.client_names.len(), node }
+        let client = client % self.cluster.client_names.len();
+        Seat { process: self.new_process(), sequence: 0, client, node, first: node }
     }
 
     fn new_process(&self) -> Process {
@@ -122,7 +126,7 @@ impl Clients {
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let (done, end) = oneshot::channel();
         seat.sequence += 1;
-        let frame = self.cluster.target.invoke(call, seat.process, seat.sequence, &op, seat.node);
+        let frame = self.cluster.target.invoke(call, seat.process, seat.sequence, &op, seat.first);
         lock(&self.calls).insert(call, Waiting { op: op.clone(), since: Instant::now(), client: seat.client, done });
         self.recorder.record(EventKind::Invoke(Invocation {
             process: seat.process,
@@ -144,6 +148,10 @@ impl Clients {
             },
         };
         lock(&self.calls).remove(&call);
+        seat.first = match (done.node, done.outcome) {
+            (Some(node), Outcome::Ok) if self.cluster.target.sticky() => node,
+            _ => seat.node,
+        };
         let completion = Completion {
             process: seat.process,
             outcome: done.outcome,

@@ -1,16 +1,17 @@
 //! A run, phase by phase.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duress_deploy::{DeployError, HostSpec, Local};
 use duress_fault::Schedule;
-use duress_history::{EventKind, Header, Host, Op, Outcome, Phase, Time};
+use duress_history::{EventKind, Header, Host, Op, Outcome, Phase, Time, Value};
 use duress_seed::Seed;
 use duress_workloads::{FinalOp, Generator};
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -49,9 +50,6 @@ pub struct Plan {
     pub fencing: bool,
     /// The main phase ends when this many operations have ended.
     pub max_operations: u64,
-    /// An operation that shows that the target serves; numbered, so that it can be a new one
-    /// each time.
-    pub probe: Box<dyn Fn(u64) -> Op + Send + Sync>,
 }
 
 /// How a run ended, apart from its history.
@@ -228,16 +226,17 @@ enum Answering {
 
 /// Asks nodes, all at the same time and again and again, until they have answered an operation.
 async fn serves(clients: &Arc<Clients>, plan: &Plan, within: Duration, which: Answering) -> bool {
-    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut asked = tokio::task::JoinSet::new();
     let deadline = Instant::now() + within;
     for node in 0..plan.nodes.len() {
         let clients = clients.clone();
         let mut seat = clients.extra_seat(node, node);
-        let probes: Vec<Op> =
-            (0..PROBES).map(|_| (plan.probe)(NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).collect();
         asked.spawn(async move {
-            for op in probes {
+            for _ in 0..PROBES {
+                // A register of its own each time, so that what becomes of a probe never matters.
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                let op = Op::Write { key: format_smolstr!("probe-{number}"), value: Value::Int(1) };
                 if clients.perform(&mut seat, op).await.outcome == Outcome::Ok {
                     return true;
                 }

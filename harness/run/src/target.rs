@@ -99,6 +99,10 @@ pub trait Target: Send + Sync {
     /// When the frame means nothing.
     fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError>;
 
+    /// Whether a client does best to go on asking the node that answered it last: so it is where
+    /// one node serves everybody.
+    fn sticky(&self) -> bool;
+
     /// Whether all nodes end up with the same log, so that their digests can be waited for.
     fn has_log(&self) -> bool;
 }

@@ -1,0 +1,158 @@
+//! From a scenario to something that can be run and judged.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duress_checkers::Checker;
+use duress_checkers::faults::FaultsProven;
+use duress_checkers::linearizable::Linearizable;
+use duress_checkers::mutex::MutualExclusion;
+use duress_checkers::set::Set;
+use duress_checkers::split_brain::SplitBrain;
+use duress_checkers::stats::Stats;
+use duress_kv::config::Config;
+use duress_kv::{paxos, primary_backup, quorum};
+use duress_machine::client::Policy;
+use duress_run::{Plan, Target};
+use duress_scenario::{Scenario, Workload, target};
+use duress_seed::Seed;
+use duress_workloads::{Generator, lock, register, set};
+
+use crate::bundled::Bundled;
+use crate::exit::Failure;
+
+/// Everything that a run needs.
+pub(crate) struct Assembled {
+    pub(crate) plan: Plan,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) generator: Box<dyn Generator>,
+}
+
+/// How a client goes about its calls.
+fn policy(scenario: &Scenario) -> Policy {
+    // Quorum writes are not remembered, so a repeated one might undo what came in between.
+    let exactly_once = !matches!(scenario.target, duress_scenario::Target::Quorum(_));
+    Policy {
+        timeout: Duration::from_secs(2),
+        attempt_timeout: Duration::from_millis(if exactly_once { 500 } else { 1500 }),
+        max_attempts: 100,
+        backoff: Duration::from_millis(20),
+        exactly_once,
+        roam: true,
+    }
+}
+
+pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assembled, Failure> {
+    let seed = Seed(scenario.seed.ok_or_else(|| Failure::Usage("the stored scenario has no seed".into()))?);
+    let policy = policy(scenario);
+    let schedule = scenario.schedule(seed);
+    let longest_fault = schedule.faults().iter().map(|timed| timed.lasts).max().unwrap_or_default();
+    let concurrency = usize::from(scenario.workload.concurrency());
+    let plan = Plan {
+        scenario: scenario.name.as_str().into(),
+        directory: directory.to_path_buf(),
+        nodes: scenario.node_names(),
+        clients: scenario.client_names(),
+        concurrency,
+        time: scenario.time,
+        schedule,
+        seed,
+        recovery: scenario.limits.recovery,
+        patience: policy.timeout + longest_fault + Duration::from_secs(5),
+        fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
+        max_operations: scenario.limits.history_events / 2,
+    };
+    let nodes = usize::from(scenario.target.nodes());
+    let workload = duress_workloads::Workload::new(
+        duress_workloads::Config { nodes, concurrency, time: scenario.time, options: workload_options(&scenario.workload) },
+        seed,
+    );
+    let target = Bundled::new(config(&scenario.target, seed.derive("target")), nodes, policy);
+    Ok(Assembled { plan, target: Arc::new(target), generator: workload.generator })
+}
+
+/// What a run of this scenario is judged by.
+pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
+    let mut checkers: Vec<Box<dyn Checker>> = match &scenario.workload {
+        Workload::Register(_) => vec![Box::new(Linearizable::default())],
+        Workload::Lock(lock) => vec![Box::new(MutualExclusion { fencing: lock.fencing })],
+        Workload::Set(_) => vec![Box::new(Set { require_convergence: true })],
+    };
+    if scenario.target.leads() {
+        checkers.push(Box::new(SplitBrain));
+    }
+    checkers.push(Box::new(FaultsProven));
+    checkers.push(Box::new(Stats { min_ok: scenario.limits.min_ok }));
+    checkers
+}
+
+fn workload_options(workload: &Workload) -> duress_workloads::Options {
+    match workload {
+        Workload::Register(asked) => duress_workloads::Options::Register(register::Options {
+            keys: asked.keys as usize,
+            ops_per_key: asked.ops_per_key,
+            mix: register::Mix { read: asked.mix.read, write: asked.mix.write, cas: asked.mix.cas },
+            rate: asked.rate,
+            ops: asked.ops,
+        }),
+        Workload::Lock(asked) => duress_workloads::Options::Lock(lock::Options {
+            locks: asked.locks as usize,
+            lease: asked.lease,
+            hold: asked.hold,
+            work: asked.work,
+            fencing: asked.fencing,
+            ops: asked.ops,
+        }),
+        Workload::Set(asked) => {
+            duress_workloads::Options::Set(set::Options { rate: asked.rate, ops: Some(asked.ops) })
+        }
+    }
+}
+
+/// The machines' own configuration.
+fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
+    match asked {
+        duress_scenario::Target::Paxos(asked) => Config::Paxos(paxos::Config {
+            reads: match asked.reads {
+                target::PaxosReads::Log => paxos::Reads::Log,
+                target::PaxosReads::Lease => paxos::Reads::Lease,
+                target::PaxosReads::Local => paxos::Reads::Local,
+            },
+            heartbeat: asked.heartbeat,
+            election_timeout: asked.election_timeout,
+            lease: asked.lease,
+            ..paxos::Config::new(asked.nodes, seed)
+        }),
+        duress_scenario::Target::Quorum(asked) => Config::Quorum(quorum::Config {
+            replicas: Some(asked.replicas),
+            timestamps: match asked.timestamps {
+                target::Timestamps::Logical => quorum::Timestamps::Logical,
+                target::Timestamps::Wall => quorum::Timestamps::Wall,
+            },
+            write_back: asked.write_back,
+            read_repair: asked.read_repair,
+            request_timeout: asked.request_timeout,
+            ..quorum::Config::new(asked.nodes, asked.read_quorum, asked.write_quorum, seed)
+        }),
+        duress_scenario::Target::PrimaryBackup(asked) => Config::PrimaryBackup(primary_backup::Config {
+            replication: match asked.replication {
+                target::Replication::Sync => primary_backup::Replication::Sync,
+                target::Replication::Async => primary_backup::Replication::Async,
+            },
+            failover: match asked.failover {
+                target::Failover::None => primary_backup::Failover::None,
+                target::Failover::Timeout => primary_backup::Failover::Timeout,
+                target::Failover::Fenced => primary_backup::Failover::Fenced,
+                target::Failover::Vote => primary_backup::Failover::Vote,
+            },
+            reads: match asked.reads {
+                target::PrimaryBackupReads::Primary => primary_backup::Reads::Primary,
+                target::PrimaryBackupReads::Any => primary_backup::Reads::Any,
+            },
+            heartbeat: asked.heartbeat,
+            failover_timeout: asked.failover_timeout,
+            ..primary_backup::Config::new(asked.nodes, seed)
+        }),
+    }
+}
