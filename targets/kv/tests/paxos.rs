@@ -68,7 +68,7 @@ fn world(seed: u64, nodes: u16, reads: Reads) -> Cluster<Paxos> {
         // Lease reads rely on the rates of clocks; log reads on nothing.
         let rate = match reads {
             Reads::Lease => 1.0 - drift + 2.0 * drift * decide(1).unit(),
-            _ if seed % 3 == 0 => 0.3 + 2.0 * decide(1).unit(),
+            _ if seed.is_multiple_of(3) => 0.3 + 2.0 * decide(1).unit(),
             _ => 1.0,
         };
         let default = Clock::default();

@@ -40,11 +40,11 @@ fn a_repeated_request_is_applied_once() {
 fn the_client_applied_longest_ago_is_forgotten() {
     let mut store = Store::default();
     for client in 0..MAX_CLIENTS as u64 {
-        store.apply(&at(1, request(client, 1, write("k", "v"))));
+        assert!(store.apply(&at(1, request(client, 1, write("k", "v")))).is_ok());
     }
     // Client 0 becomes the most recent, so the next newcomer displaces client 1.
-    store.apply(&at(1, request(0, 2, write("k", "v"))));
-    store.apply(&at(1, request(u64::MAX, 1, write("k", "v"))));
+    assert!(store.apply(&at(1, request(0, 2, write("k", "v")))).is_ok());
+    assert!(store.apply(&at(1, request(u64::MAX, 1, write("k", "v")))).is_ok());
     assert!(store.seen(&request(0, 2, write("k", "v"))).is_some());
     assert!(store.seen(&request(1, 1, write("k", "v"))).is_none());
     assert!(store.seen(&request(2, 1, write("k", "v"))).is_some());
@@ -71,11 +71,11 @@ fn a_lock_is_held_until_its_lease_runs_out() {
 #[test]
 fn replicated_time_does_not_go_back() {
     let mut store = Store::default();
-    store.apply(&at(100, request(1, 1, acquire("l", 5))));
-    store.apply(&at(3, request(2, 1, write("k", "v"))));
+    assert!(store.apply(&at(100, request(1, 1, acquire("l", 5)))).is_ok());
+    assert!(store.apply(&at(3, request(2, 1, write("k", "v")))).is_ok());
     assert_eq!(store.time(), Duration::from_secs(100));
     // A lease no clock can outlast must not overflow.
-    store.apply(&at(100, request(1, 2, Op::Acquire { lock: "m".into(), lease: Duration::MAX })));
+    assert!(store.apply(&at(100, request(1, 2, Op::Acquire { lock: "m".into(), lease: Duration::MAX }))).is_ok());
     assert_eq!(store.apply(&at(101, request(2, 2, acquire("m", 1)))), Err(Refusal::LockHeld));
 }
 
@@ -83,7 +83,7 @@ fn replicated_time_does_not_go_back() {
 fn a_scan_gives_the_keys_with_the_prefix_in_order() {
     let mut store = Store::default();
     for (sequence, key) in ["b", "a2", "a1", "a", "\u{10ffff}"].iter().enumerate() {
-        store.apply(&at(1, request(1, sequence as u64, write(key, "v"))));
+        assert!(store.apply(&at(1, request(1, sequence as u64, write(key, "v")))).is_ok());
     }
     let keys = |prefix: &str| match store.read(&Op::Scan { prefix: prefix.into() }) {
         Some(Reply::Entries(entries)) => entries.into_iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>(),
@@ -114,8 +114,8 @@ fn the_digest_depends_on_every_command_and_their_order_and_is_pinned() {
 #[test]
 fn a_store_survives_its_bytes() {
     let mut store = Store::default();
-    store.apply(&at(1, request(1, 1, write("k", "a"))));
-    store.apply(&at(1, request(2, 1, acquire("l", 5))));
+    assert!(store.apply(&at(1, request(1, 1, write("k", "a")))).is_ok());
+    assert!(store.apply(&at(1, request(2, 1, acquire("l", 5)))).is_ok());
     assert_eq!(Store::from_bytes(&store.to_bytes()), Some(store));
     assert_eq!(Store::from_bytes(b"\xff\xff"), None);
 }

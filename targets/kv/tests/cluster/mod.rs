@@ -176,6 +176,15 @@ impl<M: Service> Cluster<M> {
         self.nodes[usize::from(node.0)].clock = clock;
     }
 
+    /// Changes how fast a node's clocks run from now on.
+    pub fn set_rate(&mut self, node: NodeId, rate: f64) {
+        let now = self.now;
+        let clock = &mut self.nodes[usize::from(node.0)].clock;
+        let shown = clock.read(now);
+        let passed = now.mul_f64(rate);
+        *clock = Clock { wall: shown.wall - passed, monotonic: shown.monotonic - passed, rate };
+    }
+
     /// The records on a node's disk, unsynced ones not included.
     pub fn disk(&self, node: NodeId) -> &[M::Record] {
         self.nodes[usize::from(node.0)].disk.durable()
