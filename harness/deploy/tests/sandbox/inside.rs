@@ -23,6 +23,7 @@ pub(crate) fn main(what: &str, rest: &[&str]) -> ExitCode {
     sandbox::prepare_inside().expect("the sandbox can be prepared");
     match (what, rest) {
         ("missing", []) => missing(),
+        ("without_user_namespace", []) => without_user_namespace(),
         ("own_world", []) => own_world(),
         ("orphans", []) => orphans(),
         ("exit", ["killed"]) => kill(getpid(), Signal::SIGKILL).expect("a process may kill itself"),
@@ -68,6 +69,18 @@ fn missing() {
     assert!(error.contains("could not make user, mount") && error.contains("user.max_"), "{error}");
     let error = Local::new(&[HostSpec::new("n1")], Seed(1)).expect_err("no host").to_string();
     assert!(error.contains("network namespace for n1"), "{error}");
+}
+
+fn without_user_namespace() {
+    // In here everybody is root, and may do without what this forbids.
+    fs::write("/proc/sys/user/max_user_namespaces", "0").expect("a limit can be set");
+    let own = fs::read_link("/proc/self/ns/user").expect("a user namespace");
+    let nested = sandbox::enter(&["inside".into(), "hosts".into()]).expect("a sandbox in the sandbox");
+    let theirs = fs::read_link(format!("/proc/{}/ns/user", nested.pid())).expect("a user namespace");
+    assert_eq!(theirs, own);
+    assert_eq!(nested.wait().expect("a status").code(), Some(0));
+    let told = duress_deploy::preflight();
+    assert!(told.ok(), "{told}");
 }
 
 fn own_world() {
