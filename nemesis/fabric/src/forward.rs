@@ -18,6 +18,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use crate::delay::{DelayQueue, Held};
 use crate::frame::{Destination, OFFLOAD_HEADER, Stations};
 use crate::links::{PortId, Shared, add};
+use crate::priority::ask_for_short_turns;
 use crate::rule::{Link, Rule, Verdict, decide};
 use crate::socket::{Batch, PacketSocket, Sender};
 
@@ -124,6 +125,9 @@ impl Forwarder {
 
     /// Forwards until told to stop.
     pub(crate) fn run(mut self) {
+        if let Err(error) = ask_for_short_turns() {
+            tracing::debug!(%error, "the fabric takes its turns like any other thread");
+        }
         let mut buffers =
             Buffers { batch: Batch::new(BATCH), sender: Sender::new(BATCH), released: Vec::with_capacity(BATCH) };
         let ports = self.sockets.len();

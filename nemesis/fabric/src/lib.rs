@@ -28,6 +28,7 @@ mod forward;
 mod frame;
 mod links;
 mod matrix;
+mod priority;
 mod probe;
 mod rule;
 mod socket;
