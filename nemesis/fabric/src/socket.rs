@@ -35,7 +35,8 @@ impl PacketSocket {
 
         // Offloaded large frames and unfinished checksums pass through whole.
         socket.set(libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1).map_err(|e| ("PACKET_VNET_HDR", e))?;
-        // Our own sends are not received back. Since Linux 4.20; without it each would loop.
+        // What leaves by the interface is not received back: should the namespace send something of
+        // its own there, it is none of our hosts'. (Our own sends, by the bypass below, never are.)
         socket.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1).map_err(|e| ("PACKET_IGNORE_OUTGOING", e))?;
         // Straight to the interface. The queue before it would cost time, and the one a veth has from
         // its peer coming up until a kernel worker has noticed swallows frames and reports success.
