@@ -9,7 +9,7 @@
 //!   which changes nothing, so a node that returns from a partition disturbs nobody), then
 //!   prepares its ballot for every open slot at once, and proposes again what the promises
 //!   reported.
-//! - **Phase 2 in batches.** Requests that arrive while [a few batches](leader) are under way wait
+//! - **Phase 2 in batches.** Requests that arrive while a few batches are under way wait
 //!   and share the next. Followers accept in order within a ballot, so one number acknowledges
 //!   everything before it, and the commit index travels with the next message.
 //! - **Durability.** A promise or an acceptance is spoken of only when it is on disk; the leader's

@@ -14,7 +14,7 @@ use duress_kv::paxos::{Ballot, Config, Message, Paxos, Reads, Record};
 use duress_machine::{NodeId, Role};
 use duress_seed::Seed;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 const STORM_ENDS: Duration = Duration::from_secs(6);
 /// Within this time of a heal everybody agrees again and serves.
 const RECOVERY: Duration = Duration::from_secs(3);
