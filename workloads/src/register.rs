@@ -38,6 +38,8 @@ pub struct Options {
     pub keys: usize,
     /// Operations on a key before it is retired.
     pub ops_per_key: u32,
+    /// What keys are called: this and a number.
+    pub prefix: SmolStr,
     /// How often each kind of operation is chosen. If all weights are zero: reads only.
     pub mix: Mix,
     /// Operations per second over all slots; `None` is as fast as possible.
@@ -48,7 +50,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { keys: 5, ops_per_key: 150, mix: Mix::default(), rate: None, ops: None }
+        Options { keys: 5, ops_per_key: 150, prefix: "r".into(), mix: Mix::default(), rate: None, ops: None }
     }
 }
 
@@ -90,13 +92,13 @@ impl Register {
     /// A generator for `slots` slots over a target of `nodes` nodes.
     pub fn new(options: Options, nodes: usize, slots: usize, seed: Seed) -> Register {
         let keys = options.keys.max(1);
-        let active = (0..keys).map(|index| fresh(index, 0, keys)).collect();
+        let active = (0..keys).map(|index| fresh(&options.prefix, index, 0, keys)).collect();
         Register { options, seed, nodes, active, retired: VecDeque::new(), begun: vec![0; slots] }
     }
 
     fn retire(&mut self, index: usize) {
         let keys = self.active.len();
-        let next = fresh(index, self.active[index].generation + 1, keys);
+        let next = fresh(&self.options.prefix, index, self.active[index].generation + 1, keys);
         let old = std::mem::replace(&mut self.active[index], next);
         self.retired.push_back(old.name);
         if self.retired.len() > FINAL_KEYS {
@@ -107,8 +109,8 @@ impl Register {
 
 /// A key's name tells its place and generation, so that one place's pace doesn't rename the keys
 /// of another.
-fn fresh(index: usize, generation: u64, keys: usize) -> Active {
-    let name = format_smolstr!("r{}", generation.saturating_mul(keys as u64) + index as u64);
+fn fresh(prefix: &str, index: usize, generation: u64, keys: usize) -> Active {
+    let name = format_smolstr!("{prefix}{}", generation.saturating_mul(keys as u64) + index as u64);
     Active { name, generation, used: 0, indeterminate: 0, values: 0, last: Value::Nil }
 }
 

@@ -29,7 +29,7 @@ Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the harness or the infrastructure
 pub(crate) enum Command {
     /// Deploy a cluster, hurt it, and judge what it did
     #[command(after_help = RUN_EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Judge a stored run again
     Check(CheckArgs),
     /// Show targets, workloads, faults and checkers

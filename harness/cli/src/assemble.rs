@@ -5,12 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_checkers::Checker;
-use duress_checkers::faults::FaultsProven;
-use duress_checkers::linearizable::Linearizable;
-use duress_checkers::mutex::MutualExclusion;
-use duress_checkers::set::Set;
 use duress_checkers::split_brain::SplitBrain;
-use duress_checkers::stats::Stats;
 use duress_kv::config::Config;
 use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::client::Policy;
@@ -65,7 +60,12 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
     };
     let nodes = usize::from(scenario.target.nodes());
     let workload = duress_workloads::Workload::new(
-        duress_workloads::Config { nodes, concurrency, time: scenario.time, options: workload_options(&scenario.workload) },
+        duress_workloads::Config {
+            nodes,
+            concurrency,
+            time: scenario.time,
+            options: workload_options(&scenario.workload),
+        },
         seed,
     );
     let target = Bundled::new(config(&scenario.target, seed.derive("target")), nodes, policy);
@@ -74,16 +74,12 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
 
 /// What a run of this scenario is judged by.
 pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
-    let mut checkers: Vec<Box<dyn Checker>> = match &scenario.workload {
-        Workload::Register(_) => vec![Box::new(Linearizable::default())],
-        Workload::Lock(lock) => vec![Box::new(MutualExclusion { fencing: lock.fencing })],
-        Workload::Set(_) => vec![Box::new(Set { require_convergence: true })],
-    };
+    // Every target must end up with the same elements everywhere, once it had the time.
+    let mut checkers = workload_options(&scenario.workload).checkers(scenario.limits.min_ok, true);
     if scenario.target.leads() {
-        checkers.push(Box::new(SplitBrain));
+        // Beside the workload's own checker: what the target promised comes before what the run did.
+        checkers.insert(1, Box::new(SplitBrain));
     }
-    checkers.push(Box::new(FaultsProven));
-    checkers.push(Box::new(Stats { min_ok: scenario.limits.min_ok }));
     checkers
 }
 
@@ -92,6 +88,7 @@ fn workload_options(workload: &Workload) -> duress_workloads::Options {
         Workload::Register(asked) => duress_workloads::Options::Register(register::Options {
             keys: asked.keys as usize,
             ops_per_key: asked.ops_per_key,
+            prefix: asked.prefix.clone(),
             mix: register::Mix { read: asked.mix.read, write: asked.mix.write, cas: asked.mix.cas },
             rate: asked.rate,
             ops: asked.ops,
@@ -104,9 +101,7 @@ fn workload_options(workload: &Workload) -> duress_workloads::Options {
             fencing: asked.fencing,
             ops: asked.ops,
         }),
-        Workload::Set(asked) => {
-            duress_workloads::Options::Set(set::Options { rate: asked.rate, ops: Some(asked.ops) })
-        }
+        Workload::Set(asked) => duress_workloads::Options::Set(set::Options { rate: asked.rate, ops: Some(asked.ops) }),
     }
 }
 

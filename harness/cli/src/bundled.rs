@@ -8,9 +8,9 @@ use duress_kv::api;
 use duress_kv::config::Config;
 use duress_machine::client::Policy;
 use duress_machine::{NodeId, Observation, Status};
+use duress_node::NodeConfig;
 use duress_node::client_host::{ClientHostConfig, Command, Completion};
 use duress_node::control::{Order, Report};
-use duress_node::NodeConfig;
 use duress_run::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::Duration;
@@ -123,7 +123,9 @@ impl Target for Bundled {
             Op::Cas { key, from, to } => {
                 api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
             }
-            Op::Add { element } => api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() },
+            Op::Add { element } => {
+                api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() }
+            }
             Op::Elements => api::Op::Scan { prefix: SET.into() },
             Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(*lease_ms) },
             Op::Renew { lock, token, lease_ms } => {

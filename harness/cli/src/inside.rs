@@ -15,8 +15,8 @@ use crate::{assemble, options, run};
 
 pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     duress_deploy::sandbox::prepare_inside().map_err(|e| Failure::infrastructure("can't prepare the sandbox", e))?;
-    let directory =
-        RunDir::open(&args.run).map_err(|e| Failure::infrastructure(&format!("can't open {}", args.run.display()), e))?;
+    let directory = RunDir::open(&args.run)
+        .map_err(|e| Failure::infrastructure(&format!("can't open {}", args.run.display()), e))?;
     log_to(&directory)?;
     let scenario = options::stored(&directory)?;
     let assembled = assemble::assemble(&scenario, directory.path())?;
@@ -37,7 +37,8 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
                 stop.send_replace(true);
             }
         });
-        let shown = (!args.quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(progress.clone(), time)));
+        let shown =
+            (!args.quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(progress.clone(), time)));
         let run = duress_run::run(assembled.plan, assembled.target, assembled.generator, progress, stopped);
         let ended = run.await;
         if let Some(shown) = shown {
@@ -59,9 +60,7 @@ fn log_to(directory: &RunDir) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_writer(std::sync::Mutex::new(file))
         .with_ansi(false)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("DURESS_LOG").unwrap_or_else(|_| "info".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("DURESS_LOG").unwrap_or_else(|_| "info".into()))
         .init();
     Ok(())
 }
@@ -69,9 +68,7 @@ fn log_to(directory: &RunDir) -> Result<(), Failure> {
 /// Shows a run on a terminal: one line that lives, and a line for every fault that comes or goes.
 async fn show(progress: Progress, time: Duration) {
     let bar = ProgressBar::new_spinner();
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
     let guard = ClearOnDrop(bar.clone());
     let mut began = None;
     let mut faults: Vec<String> = Vec::new();

@@ -36,7 +36,8 @@ pub(crate) fn judge(directory: &RunDir, scenario: &Scenario) -> Result<Judged, F
     let file = std::fs::File::open(&path).map_err(|e| failed(&e))?;
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
-    let budget = Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) };
+    let budget =
+        Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) };
     let results = check_all(&run, &assemble::checkers(scenario), &budget);
     let text = serde_json::to_string_pretty(&results).map_err(|e| failed(&e))?;
     std::fs::write(directory.results(), text + "\n")
@@ -79,7 +80,8 @@ pub(crate) fn show(judged: &Judged, directory: &RunDir, json: bool) {
         println!("{shown:#}");
         return;
     }
-    let options = terminal::Options { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let options =
+        terminal::Options { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     print!("{}", terminal::summary(&judged.results, &judged.facts, options));
     println!("\nthe whole story: {}", directory.path().display());
 }

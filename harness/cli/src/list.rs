@@ -28,9 +28,15 @@ pub(crate) fn list() -> Result<ExitCode, Failure> {
     section("Targets (--target)", TARGETS.iter().copied());
     section("Workloads (--workload)", duress_workloads::ALL.iter().copied());
     let kinds = duress_fault::Kind::ALL.iter();
-    section("Faults (--faults, or faults: in a scenario)", kinds.map(|(kind, description)| (kind.name(), *description)));
+    section(
+        "Faults (--faults, or faults: in a scenario)",
+        kinds.map(|(kind, description)| (kind.name(), *description)),
+    );
     let grudges = duress_fault::Grudge::ALL.iter();
-    section("Grudges (what a partition or a delay is between)", grudges.map(|(grudge, description)| (grudge.name(), *description)));
+    section(
+        "Grudges (what a partition or a delay is between)",
+        grudges.map(|(grudge, description)| (grudge.name(), *description)),
+    );
     section("Checkers", CHECKERS.iter().copied());
     Ok(ExitCode::SUCCESS)
 }
@@ -46,5 +52,9 @@ fn section<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
 pub(crate) fn preflight() -> Result<ExitCode, Failure> {
     let preflight = duress_deploy::preflight();
     println!("{preflight}");
-    if preflight.ok() { Ok(ExitCode::SUCCESS) } else { Err(Failure::Infrastructure("this machine can't run clusters yet".into())) }
+    if preflight.ok() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::Infrastructure("this machine can't run clusters yet".into()))
+    }
 }

@@ -10,7 +10,8 @@ fn root() -> PathBuf {
 /// Folder → crates of ours it uses, as the table in ARCHITECTURE.md has it.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let rows = text.lines().skip_while(|line| !line.starts_with("| folder |")).skip(2).take_while(|l| l.starts_with('|'));
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with("| folder |")).skip(2).take_while(|l| l.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let uses = cells[3].split(',').map(str::trim).filter(|u| *u != "–").map(String::from).collect();

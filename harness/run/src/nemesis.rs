@@ -184,8 +184,8 @@ impl Nemesis {
                 Effect::Delay(by) => force.delays.entry(link.clone()).or_default().push(by),
                 _ => *force.cuts.entry(link.clone()).or_default() += 1,
             }
-            self.set_rule(&force, link)?;
         }
+        self.set_rules(&force, &resolved.links)?;
         for host in resolved.victims() {
             match resolved.effect {
                 Effect::Kill => {
@@ -217,8 +217,8 @@ impl Nemesis {
                 Effect::Delay(by) => force.release_delay(link, by),
                 _ => release(&mut force.cuts, link),
             }
-            self.set_rule(&force, link)?;
         }
+        self.set_rules(&force, &resolved.links)?;
         for host in resolved.victims() {
             match resolved.effect {
                 Effect::Kill => {
@@ -248,13 +248,18 @@ impl Nemesis {
         Ok(())
     }
 
-    fn set_rule(&self, force: &Force, link: &Link) -> Result<(), RunError> {
+    /// Makes links do what is in force on them, all at the same moment.
+    fn set_rules(&self, force: &Force, changed: &BTreeSet<Link>) -> Result<(), RunError> {
         let links = self.cluster.local.links();
-        let (Some(from), Some(to)) = (links.port(&link.0), links.port(&link.1)) else {
-            return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
-        };
-        let delay = force.delays.get(link).into_iter().flatten().max().copied().unwrap_or_default();
-        links.set(from, to, Rule { drop: force.cuts.contains_key(link), delay });
+        let mut rules = Vec::new();
+        for link in changed {
+            let (Some(from), Some(to)) = (links.port(&link.0), links.port(&link.1)) else {
+                return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
+            };
+            let delay = force.delays.get(link).into_iter().flatten().max().copied().unwrap_or_default();
+            rules.push((duress_fabric::Link { from, to }, Rule { drop: force.cuts.contains_key(link), delay }));
+        }
+        links.set_many(&rules);
         Ok(())
     }
 
@@ -349,7 +354,7 @@ impl Nemesis {
         } else if force.paused.contains_key(host) {
             state == ProcessState::Stopped
         } else {
-            state != ProcessState::Stopped
+            state == ProcessState::Running
         };
         (format!("the process of {host} is {state}"), ok)
     }

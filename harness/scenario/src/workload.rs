@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_yaml::Value;
+use smol_str::SmolStr;
 
 use crate::Target;
 use crate::document::{self, Located};
@@ -54,6 +55,8 @@ pub struct Register {
     pub keys: u32,
     /// Operations on a key before it is replaced by a fresh one.
     pub ops_per_key: u32,
+    /// What keys are called: this and a number.
+    pub prefix: SmolStr,
     /// How often each kind of operation is chosen.
     pub mix: Mix,
 }
@@ -125,6 +128,20 @@ fn number(fields: &mut Fields<'_>, key: &'static str, most: u32, default: u32) -
     fields.get(key).map_or(Ok(default), |field| field.integer(1..=u64::from(most)).map(|n| n as u32))
 }
 
+/// No key's name needs to begin with more than this.
+const MAX_PREFIX: usize = 16;
+
+fn prefix(fields: &mut Fields<'_>) -> Result<SmolStr, Problem> {
+    let Some(field) = fields.get("prefix") else { return Ok("r".into()) };
+    let wanted = "1 to 16 letters, digits, `-` and `_`";
+    let text = field.text(wanted)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.is_empty() || text.len() > MAX_PREFIX || !text.chars().all(fits) {
+        return Err(field.problem(format!("{} must be {wanted}, not {}", field.path, field.node.words())));
+    }
+    Ok(text.into())
+}
+
 impl Workload {
     pub(crate) fn read(field: Option<&Field<'_>>, target: &Target) -> Result<Workload, Problem> {
         let Some(field) = field else { return Workload::of_kind("register", Fields::none("workload"), target) };
@@ -156,6 +173,7 @@ impl Workload {
                 ("ops", optional(register.ops)),
                 ("keys", register.keys.into()),
                 ("ops_per_key", register.ops_per_key.into()),
+                ("prefix", register.prefix.as_str().into()),
                 ("mix", register.mix.write()),
             ]),
             Workload::Lock(lock) => map([
@@ -186,6 +204,7 @@ impl Register {
             ops: ops(&mut fields)?,
             keys: number(&mut fields, "keys", 10_000, 5)?,
             ops_per_key: number(&mut fields, "ops_per_key", 1_000, 150)?,
+            prefix: prefix(&mut fields)?,
             mix: Mix::read(fields.get("mix"), target)?,
         };
         fields.finish("workload (register)")?;

@@ -6,17 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One cluster at a time: a test machine has two cores, and a starved cluster is another test.
-pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Whether this machine can run clusters. If not, says so loudly; where CI is set that is an error.
-pub fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     let preflight = duress(&["preflight"]).output().unwrap();
     if preflight.status.success() {
         return true;
@@ -27,14 +27,14 @@ pub fn can_run() -> bool {
     false
 }
 
-pub fn duress(args: &[&str]) -> Command {
+pub(crate) fn duress(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));
     command.args(args).current_dir(root()).stdin(Stdio::null());
     command
 }
 
 /// Runs to the end; a run that takes longer than `bound` is killed and fails the test.
-pub fn finish(mut command: Command, bound: Duration) -> Output {
+pub(crate) fn finish(mut command: Command, bound: Duration) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     let (done, waiting) = std::sync::mpsc::channel();
@@ -50,12 +50,16 @@ pub fn finish(mut command: Command, bound: Duration) -> Output {
     waiter.join().unwrap()
 }
 
-pub fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+pub(crate) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
 }
 
 /// Waits until `condition` holds; says what was last seen when it does not come to hold.
-pub fn eventually<T: std::fmt::Debug>(bound: Duration, mut look: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> T {
+pub(crate) fn eventually<T: std::fmt::Debug>(
+    bound: Duration,
+    mut look: impl FnMut() -> T,
+    good: impl Fn(&T) -> bool,
+) -> T {
     let deadline = Instant::now() + bound;
     loop {
         let seen = look();
@@ -68,7 +72,7 @@ pub fn eventually<T: std::fmt::Debug>(bound: Duration, mut look: impl FnMut() ->
 }
 
 /// Processes that carry this mark in their environment.
-pub fn marked(mark: &str) -> Vec<i32> {
+pub(crate) fn marked(mark: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -81,7 +85,7 @@ pub fn marked(mark: &str) -> Vec<i32> {
 }
 
 /// Mounts and interfaces of this machine, to be compared before and after.
-pub fn machine() -> (String, Vec<String>) {
+pub(crate) fn machine() -> (String, Vec<String>) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let mut interfaces: Vec<String> = std::fs::read_dir("/sys/class/net")
         .unwrap()
@@ -92,6 +96,6 @@ pub fn machine() -> (String, Vec<String>) {
 }
 
 /// Waits for a child with a bound.
-pub fn reap(child: &mut Child, bound: Duration) -> std::process::ExitStatus {
+pub(crate) fn reap(child: &mut Child, bound: Duration) -> std::process::ExitStatus {
     eventually(bound, || child.try_wait().unwrap(), Option::is_some).unwrap()
 }

@@ -1,10 +1,8 @@
 //! The shipped scenarios, each on a real cluster and with the verdict it must have.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{can_run, duress, finish, one_at_a_time};
+use super::support::{can_run, duress, finish, one_at_a_time};
 
 /// Runs a scenario and compares its exit code; what it printed is shown when they differ.
 fn story(args: &[&str], code: i32, words: &[&str]) {

@@ -1,12 +1,10 @@
 //! What users and machines do to a run: kill it, interrupt it, feed it rubbish.
 
-mod support;
-
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::support::*;
 use nix::sys::signal::Signal;
-use support::*;
 
 #[test]
 fn a_kill_at_any_moment_leaves_nothing_behind() {

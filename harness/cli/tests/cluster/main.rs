@@ -1,0 +1,5 @@
+//! The real binary on real clusters: the stories it ships, and what users and machines do to it.
+
+mod robust;
+mod stories;
+mod support;
