@@ -196,6 +196,31 @@ fn without_anybody_in_sync_all_logs_are_needed() {
 }
 
 #[test]
+fn what_was_applied_and_is_not_the_primarys_is_forgotten_through_a_snapshot() {
+    let mut n1 = node(0, Failover::Timeout);
+    request(&mut n1, 1);
+    n1.pass(LONG, Tick);
+    let status = |n1: &Hand<PrimaryBackup>| n1.machine.status(n1.reading());
+    assert_eq!(status(&n1).commit_index, 2, "alone, it goes on");
+    // n2 leads in view 1, and its log parts from n1's behind the first entry.
+    let effects = n1.message(1, append(1, 1, false, start(), vec![noop(0), noop(1)], 2));
+    assert_eq!(role(&n1), Role::Backup);
+    assert!(sent(&effects).iter().any(|(_, m)| matches!(m, Message::Reject { reset: true, .. })), "{effects:?}");
+    assert_eq!(status(&n1).commit_index, 2);
+    let mut store = Store::default();
+    store.apply(&Command::Noop).expect("nothing can go wrong with it");
+    let (bytes, position) = (store.to_bytes(), Position { view: 0, index: 1 });
+    n1.message(1, Message::Snapshot { view: 1, position, total: bytes.len() as u64, offset: 0, bytes });
+    assert_eq!((status(&n1).commit_index, status(&n1).digest), (1, store.digest()));
+    let effects = n1.message(1, append(1, 1, false, position, vec![noop(1)], 2));
+    assert_eq!(sent(&effects), []);
+    assert!(sent(&n1.durable()).iter().any(|(_, m)| matches!(m, Message::Ack { matched: 2, .. })));
+    n1.restart();
+    n1.message(1, append(1, 1, false, Position { view: 1, index: 2 }, vec![], 2));
+    assert_eq!(status(&n1).commit_index, 2);
+}
+
+#[test]
 fn hostile_messages_do_no_harm_to_the_process() {
     for seed in 0..400 {
         let mut numbers = Numbers::new(seed);
