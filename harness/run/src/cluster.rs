@@ -33,6 +33,9 @@ pub(crate) struct Cluster {
     /// Counts starts of nodes that have become ready.
     ready: Vec<watch::Sender<u64>>,
     unscheduled: Mutex<u64>,
+    /// Held while a node is shut off for another or started: of two nodes that fence each other
+    /// one must win, and the winner must hear of it before the loser may be back.
+    power: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -91,6 +94,7 @@ impl Cluster {
             clients,
             ready: plan.nodes.iter().map(|_| watch::Sender::new(0)).collect(),
             unscheduled: Mutex::new(UNSCHEDULED),
+            power: Mutex::default(),
         });
         for node in 0..cluster.nodes.len() {
             cluster.start_node(node)?;
@@ -104,6 +108,7 @@ impl Cluster {
         let directory = self.directory.join("nodes").join(name.as_str());
         let data = directory.join("data");
         std::fs::create_dir_all(&data)?;
+        let _power = lock(&self.power);
         let mut state = lock(&self.nodes[node]);
         if state.process.is_some() {
             return Ok(());
@@ -246,8 +251,14 @@ impl Cluster {
         *next
     }
 
-    /// A node asked for another one to be shut off: pulls the plug and tells it so.
-    fn fence(&self, asker: usize, victim: usize) -> Result<(), RunError> {
+    /// A node asked for another one to be shut off: pulls the plug and tells it so. The wish of a
+    /// life that is over is void: it may itself have been shut off meanwhile.
+    fn fence(&self, asker: usize, life: u64, victim: usize) -> Result<(), RunError> {
+        let _power = lock(&self.power);
+        let asks = |state: &Node| state.life == life && state.process.is_some();
+        if !asks(&lock(&self.nodes[asker])) {
+            return Ok(());
+        }
         if victim >= self.nodes.len() || victim == asker {
             return Err(RunError::Harness(format!("{} asks to fence node {victim}", self.node_names[asker])));
         }
@@ -364,7 +375,7 @@ async fn listen(cluster: Arc<Cluster>, node: usize, life: u64, mut from: Receive
             Ok(Some(NodeMessage::Fence(victim))) => {
                 let cluster = cluster.clone();
                 tokio::task::spawn_blocking(move || {
-                    if let Err(e) = cluster.fence(node, victim) {
+                    if let Err(e) = cluster.fence(node, life, victim) {
                         tracing::error!("fencing failed: {e}");
                     }
                 });

@@ -22,15 +22,15 @@ fn a_kill_at_any_moment_leaves_nothing_behind() {
         let (name, value) = mark.split_once('=').unwrap();
         let moment = seed.decide(&[round]).between(Duration::ZERO, Duration::from_millis(4000));
         let directory = out.path().join(round.to_string());
-        let mut child = duress(&["run", "--time", "20s", "--out", directory.to_str().unwrap()])
-            .env(name, value)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = start(
+            duress(&["run", "--time", "20s", "--out", directory.to_str().unwrap()])
+                .env(name, value)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
         let started = Instant::now();
         eventually(moment + Duration::from_secs(5), || started.elapsed(), |elapsed| *elapsed >= moment);
-        kill(child.id(), Signal::SIGKILL);
+        kill(child.0.id(), Signal::SIGKILL);
         reap(&mut child, Duration::from_secs(5));
         eventually(Duration::from_secs(10), || marked(&mark), Vec::is_empty);
         let Some(latest) = std::fs::read_dir(&directory).ok().and_then(|mut d| d.next()) else { continue };
@@ -57,19 +57,19 @@ fn an_interrupted_run_heals_and_is_judged() {
     let out = tempfile::tempdir().unwrap();
     let mark = format!("DURESS_TEST_MARK=interrupt-{}", std::process::id());
     let (name, value) = mark.split_once('=').unwrap();
-    let mut child = duress(&["run", "--time", "60s", "--nodes", "3", "--out", out.path().to_str().unwrap()])
-        .env(name, value)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let history = out.path().join("paxos/latest/history.jsonl");
+    let mut child = start(
+        duress(&["run", "--time", "60s", "--nodes", "3", "--out", out.path().to_str().unwrap()])
+            .env(name, value)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
+    let history = out.path().join("paxos-register/latest/history.jsonl");
     let text = || std::fs::read_to_string(&history).unwrap_or_default();
     eventually(Duration::from_secs(30), text, |text| text.matches("\"outcome\":\"ok\"").count() > 2000);
-    kill(child.id(), Signal::SIGINT);
+    kill(child.0.id(), Signal::SIGINT);
     let status = reap(&mut child, Duration::from_secs(40));
     let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
+    std::io::Read::read_to_string(&mut child.0.stdout.take().unwrap(), &mut said).unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("interrupted after"), "{said}");
     assert!(marked(&mark).is_empty());
@@ -99,7 +99,8 @@ fn usage_errors_are_255_and_say_what_to_do() {
     for (args, word) in [
         (&["run", "--nodes", "99"][..], "nodes"),
         (&["run", "--target", "pacsos"], "paxos"),
-        (&["run", "--set", "target.fallover=vote"], "failover"),
+        (&["run", "--set", "target.raeds=local"], "reads"),
+        (&["run", "--target", "primary-backup", "--set", "target.fallover=vote"], "failover"),
         (&["run", "--set", "nonsense"], "key=value"),
         (&["run", "no-such-file.yaml"], "no-such-file.yaml"),
         (&["run", "--faults", "gravity"], "gravity"),

@@ -95,7 +95,22 @@ pub(crate) fn machine() -> (String, Vec<String>) {
     (mounts, interfaces)
 }
 
-/// Waits for a child with a bound.
-pub(crate) fn reap(child: &mut Child, bound: Duration) -> std::process::ExitStatus {
-    eventually(bound, || child.try_wait().unwrap(), Option::is_some).unwrap()
+/// A run in progress; killed when the test ends before it does.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a run.
+pub(crate) fn start(command: &mut Command) -> Running {
+    Running(command.spawn().unwrap())
+}
+
+/// Waits for a run with a bound.
+pub(crate) fn reap(run: &mut Running, bound: Duration) -> std::process::ExitStatus {
+    eventually(bound, || run.0.try_wait().unwrap(), Option::is_some).unwrap()
 }
