@@ -56,6 +56,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         recovery: scenario.limits.recovery,
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
         fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
+        sabotage: sabotage(),
         max_operations: scenario.limits.history_events / 2,
     };
     let nodes = usize::from(scenario.target.nodes());
@@ -70,6 +71,13 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
     );
     let target = Bundled::new(config(&scenario.target, seed.derive("target")), nodes, policy);
     Ok(Assembled { plan, target: Arc::new(target), generator: workload.generator })
+}
+
+/// Kinds of faults, with commas between them, that a run is to claim without carrying them out. Our
+/// own tests set this, to see that the evidence finds it out.
+fn sabotage() -> Vec<smol_str::SmolStr> {
+    let kinds = std::env::var("DURESS_TEST_SABOTAGE").unwrap_or_default();
+    kinds.split(',').filter(|kind| !kind.is_empty()).map(Into::into).collect()
 }
 
 /// What a run of this scenario is judged by.

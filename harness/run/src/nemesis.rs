@@ -35,6 +35,7 @@ pub(crate) struct Nemesis {
     clients: Arc<Clients>,
     progress: Progress,
     seed: Seed,
+    sabotage: Vec<SmolStr>,
     /// Held while faults are applied, healed or measured, so that a measurement sees one state.
     force: Mutex<Force>,
 }
@@ -82,8 +83,14 @@ struct InForce {
 }
 
 impl Nemesis {
-    pub(crate) fn new(cluster: Arc<Cluster>, clients: Arc<Clients>, progress: Progress, seed: Seed) -> Arc<Nemesis> {
-        Arc::new(Nemesis { cluster, clients, progress, seed, force: Mutex::default() })
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        clients: Arc<Clients>,
+        progress: Progress,
+        seed: Seed,
+        sabotage: Vec<SmolStr>,
+    ) -> Arc<Nemesis> {
+        Arc::new(Nemesis { cluster, clients, progress, seed, sabotage, force: Mutex::default() })
     }
 
     /// Before anything is done, every host must reach every other.
@@ -185,19 +192,26 @@ impl Nemesis {
                 _ => *force.cuts.entry(link.clone()).or_default() += 1,
             }
         }
-        self.set_rules(&force, &resolved.links)?;
+        let real = !self.sabotage.iter().any(|kind| kind == resolved.kind);
+        if real {
+            self.set_rules(&force, &resolved.links)?;
+        }
         for host in resolved.victims() {
             match resolved.effect {
                 Effect::Kill => {
                     let node = self.node(host)?;
                     *force.crashed.entry(host.clone()).or_default() += 1;
                     let cluster = self.cluster.clone();
-                    blocking(move || cluster.kill_node(node)).await??;
+                    if real {
+                        blocking(move || cluster.kill_node(node)).await??;
+                    }
                 }
                 _ => {
                     *force.paused.entry(host.clone()).or_default() += 1;
                     let (cluster, host) = (self.cluster.clone(), host.clone());
-                    blocking(move || cluster.set_paused(&host, true)).await??;
+                    if real {
+                        blocking(move || cluster.set_paused(&host, true)).await??;
+                    }
                 }
             }
         }

@@ -48,6 +48,9 @@ pub struct Plan {
     pub patience: Duration,
     /// Whether the resource that locks protect checks tokens.
     pub fencing: bool,
+    /// Kinds of faults that are claimed but not carried out: for tests that such a run is not
+    /// taken for a proven one.
+    pub sabotage: Vec<SmolStr>,
     /// The main phase ends when this many operations have ended.
     pub max_operations: u64,
 }
@@ -155,7 +158,8 @@ async fn go(
         cluster.wait_ready(node, READY).await?;
     }
     ended.deployed = began.elapsed();
-    let nemesis = Nemesis::new(cluster.clone(), clients.clone(), progress.clone(), plan.seed.derive("nemesis"));
+    let seed = plan.seed.derive("nemesis");
+    let nemesis = Nemesis::new(cluster.clone(), clients.clone(), progress.clone(), seed, plan.sabotage.clone());
     nemesis.check_network().await?;
     if !serves(&clients, plan, READY, Any).await {
         return Err(RunError::NeverServed(READY));

@@ -76,6 +76,37 @@ fn an_interrupted_run_heals_and_is_judged() {
 }
 
 #[test]
+fn a_fault_that_did_nothing_makes_the_run_unknown() {
+    let _alone = one_at_a_time();
+    if !can_run() {
+        return;
+    }
+    for kind in ["partition", "crash", "pause", "delay"] {
+        let out = tempfile::tempdir().unwrap();
+        let faults = format!(
+            "faults=[{{at: 1s, lasts: 1s, {kind}: {}}}]",
+            if kind == "delay" {
+                "{links: [[n1, n2]], by: 50ms}"
+            } else if kind == "partition" {
+                "isolate-one"
+            } else {
+                "one"
+            }
+        );
+        let args = ["run", "--time", "3s", "--nodes", "3", "--set", &faults, "--out", out.path().to_str().unwrap()];
+        for (sabotage, code) in [("", 0), (kind, 2)] {
+            let mut command = duress(&args);
+            command.env("DURESS_TEST_SABOTAGE", sabotage);
+            let output = finish(command, Duration::from_secs(60));
+            let said = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{kind}, sabotaged: {sabotage:?}\n{said}\n{errors}");
+            assert_eq!(said.contains("not proven"), code == 2, "{said}");
+        }
+    }
+}
+
+#[test]
 fn malformed_scenarios_are_refused_with_their_place() {
     let folder = root().join("harness/scenario/tests/malformed");
     let mut count = 0;

@@ -1,0 +1,258 @@
+//! One node's disk: its log, and what a crash leaves of it.
+//!
+//! Records are kept as they are and turned into bytes only when a crash tears them. What is then
+//! left is read back by [`duress_machine::wal::recover`], the same code that reads a real log.
+
+use duress_machine::wal::{self, Tail};
+use duress_seed::Decision;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A record, and how many records before it were known to be durable when it was written.
+#[derive(Clone, Debug)]
+struct Written<R> {
+    record: R,
+    synced: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Write<R> {
+    Append(Written<R>),
+    Rewrite(Vec<R>),
+}
+
+/// A log on a disk. Writes become durable in groups: while a sync is under way, what is written
+/// waits for the next one, as in the real node's disk thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk<R> {
+    log: Vec<Written<R>>,
+    pending: Vec<Write<R>>,
+    /// Writes of this life that are durable.
+    durable: u64,
+    /// The sync under way makes writes up to this one durable.
+    syncing: Option<u64>,
+    /// Another sync was asked for meanwhile, up to this write.
+    wanted: Option<u64>,
+    pub(crate) syncs: u64,
+    /// No more can be written.
+    pub(crate) full: bool,
+    /// By how much longer a sync takes, in nanoseconds.
+    pub(crate) slower: u64,
+    /// What the last crash left, until the next start finds out.
+    left: Left,
+}
+
+/// What a start finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing was being written.
+    Whole,
+    /// All that was being written turned out to be there.
+    Kept,
+    /// Some of what was being written is missing.
+    Missing,
+    /// A record was torn, or stands behind a hole.
+    Torn,
+    /// What had been durable was damaged.
+    Damaged,
+}
+
+impl Left {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Left::Whole => "with nothing unsynced",
+            Left::Kept => "with all unsynced records kept",
+            Left::Missing => "with unsynced records lost",
+            Left::Torn => "with a torn last record",
+            Left::Damaged => "with a damaged log",
+        }
+    }
+}
+
+impl<R> Default for Disk<R> {
+    fn default() -> Self {
+        Disk {
+            log: Vec::new(),
+            pending: Vec::new(),
+            durable: 0,
+            syncing: None,
+            wanted: None,
+            syncs: 0,
+            full: false,
+            slower: 0,
+            left: Left::Whole,
+        }
+    }
+}
+
+impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
+    /// A new disk, in old memory.
+    pub(crate) fn clear(&mut self) {
+        let mut log = std::mem::take(&mut self.log);
+        let mut pending = std::mem::take(&mut self.pending);
+        log.clear();
+        pending.clear();
+        *self = Disk { log, pending, ..Disk::default() };
+    }
+
+    pub(crate) fn append(&mut self, record: R) {
+        let synced = if self.pending.iter().any(|write| matches!(write, Write::Rewrite(_))) {
+            0
+        } else {
+            self.log.len() as u32
+        };
+        self.pending.push(Write::Append(Written { record, synced }));
+    }
+
+    pub(crate) fn rewrite(&mut self, records: Vec<R>) {
+        self.pending.push(Write::Rewrite(records));
+    }
+
+    /// A sync of everything so far is asked for. Returns what it covers if it begins now.
+    pub(crate) fn sync(&mut self) -> Option<u64> {
+        let through = self.durable + self.pending.len() as u64;
+        if self.syncing.is_some() {
+            self.wanted = Some(through);
+            return None;
+        }
+        self.syncing = Some(through);
+        Some(through)
+    }
+
+    /// The sync under way is over. Returns what the next one covers, if one begins now.
+    pub(crate) fn synced(&mut self) -> Option<u64> {
+        if let Some(through) = self.syncing.take() {
+            let count = (through - self.durable) as usize;
+            self.settle(count);
+            self.durable = through;
+        }
+        self.wanted.take()?;
+        self.sync()
+    }
+
+    /// The first `count` pending writes become part of the log.
+    fn settle(&mut self, count: usize) {
+        for write in self.pending.drain(..count) {
+            match write {
+                Write::Append(written) => self.log.push(written),
+                Write::Rewrite(records) => {
+                    self.log.clear();
+                    let written = |(at, record)| Written { record, synced: at as u32 };
+                    self.log.extend(records.into_iter().enumerate().map(written));
+                }
+            }
+        }
+    }
+
+    fn forget_life(&mut self) {
+        self.pending.clear();
+        self.durable = 0;
+        self.syncing = None;
+        self.wanted = None;
+    }
+
+    /// The process was killed. Some of what it was writing had reached the operating system, and
+    /// stays.
+    pub(crate) fn kill(&mut self, decision: Decision) {
+        let pending = self.pending.len();
+        let kept = decision.below(pending as u64 + 1) as usize;
+        self.left = match pending {
+            0 => Left::Whole,
+            _ if kept == pending => Left::Kept,
+            _ => Left::Missing,
+        };
+        self.settle(kept);
+        self.forget_life();
+    }
+
+    /// The power failed. What was not synced is lost, or has reached the disk in part, in any
+    /// order.
+    pub(crate) fn power_loss(&mut self, how: Decision, place: Decision) {
+        if self.pending.is_empty() {
+            self.left = Left::Whole;
+            return self.forget_life();
+        }
+        // A rename that was not synced has happened or not; what stands before it is gone or not
+        // reached.
+        let unsynced = self.log.len();
+        let reached = how.below(4);
+        let upto = match reached {
+            0 => 0,
+            1 => place.below(self.pending.len() as u64 + 1) as usize,
+            _ => self.pending.len(),
+        };
+        let all = self.pending.len();
+        let rewritten = self.pending[..upto].iter().any(|write| matches!(write, Write::Rewrite(_)));
+        self.settle(upto);
+        self.forget_life();
+        self.left = if upto == all { Left::Kept } else { Left::Missing };
+        let first_torn = if rewritten { self.log.len().saturating_sub(1) } else { unsynced };
+        if reached < 2 || first_torn >= self.log.len() || rewritten {
+            return;
+        }
+        // Torn: the end is missing, or there is a hole of zeros.
+        let (mut bytes, starts) = self.bytes();
+        let from = starts[first_torn];
+        let length = (bytes.len() - from) as u64;
+        if reached == 2 {
+            bytes.truncate(from + place.below(length) as usize);
+        } else {
+            let hole = from + place.below(length) as usize;
+            let end = (hole + 1 + how.below(64) as usize).min(bytes.len());
+            bytes[hole..end].fill(0);
+        }
+        self.left = Left::Torn;
+        self.read_back(&bytes);
+    }
+
+    /// A bit of something that had been durable flips.
+    pub(crate) fn corrupt(&mut self, decision: Decision) {
+        let (mut bytes, _) = self.bytes();
+        if bytes.is_empty() {
+            return;
+        }
+        let bit = decision.below(bytes.len() as u64 * 8);
+        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        self.left = Left::Damaged;
+        self.read_back(&bytes);
+    }
+
+    /// The log's bytes, and where each record starts.
+    fn bytes(&self) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = Vec::new();
+        let mut starts = vec![0];
+        for written in &self.log {
+            let synced = starts.get(written.synced as usize).copied().unwrap_or_default();
+            wal::encode(&written.record, synced as u64, &mut bytes)
+                .expect("records of the bundled machines are plain data of bounded size");
+            starts.push(bytes.len());
+        }
+        (bytes, starts)
+    }
+
+    fn read_back(&mut self, bytes: &[u8]) {
+        match wal::recover::<R>(bytes) {
+            Ok(recovered) => {
+                self.log.truncate(recovered.records.len());
+                // What comes back is what the bytes say, not what had been written.
+                for (written, record) in self.log.iter_mut().zip(recovered.records) {
+                    written.record = record;
+                }
+                if self.left == Left::Torn && recovered.tail == Tail::Clean {
+                    self.left = Left::Missing;
+                }
+            }
+            Err(_) => self.left = Left::Damaged,
+        }
+    }
+
+    /// What a starting node finds: its records, or that the log is damaged. All of it is durable.
+    pub(crate) fn start(&mut self) -> (Left, Option<Vec<R>>) {
+        let left = std::mem::replace(&mut self.left, Left::Whole);
+        if left == Left::Damaged {
+            self.left = Left::Damaged;
+            return (left, None);
+        }
+        (left, Some(self.log.iter().map(|written| written.record.clone()).collect()))
+    }
+}

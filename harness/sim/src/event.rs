@@ -1,0 +1,64 @@
+//! What can happen at a moment of virtual time.
+
+use duress_machine::Machine;
+
+/// Something that is going to happen. Nodes, client hosts and seats are named by their numbers;
+/// a `life` names one start of a node, and what belongs to an earlier life is void.
+#[derive(Debug)]
+pub(crate) enum Event<M: Machine> {
+    /// Something reaches a node.
+    Node { node: u16, input: NodeInput<M> },
+    /// A node that is slow comes to handle what waits.
+    Wake { node: u16, life: u32 },
+    /// Something reaches a seat's client host.
+    Client { seat: u32, attempt: u32, input: ClientInput<M> },
+    /// A slot is asked what it does next.
+    Slot { seat: u32 },
+    /// A seat's operation has taken longer than the harness waits.
+    Patience { seat: u32, operation: u64 },
+    /// A probe asks again.
+    Probe { seat: u32 },
+    /// A connection that doesn't carry anything is looked at.
+    Link { link: u32, epoch: u32 },
+    /// A fault is to be injected; it is given up at the given time.
+    Inject { fault: u32, until: u64 },
+    /// A fault is to be healed.
+    Heal { fault: u32 },
+    /// A node's process has started.
+    Started { node: u16, start: u32 },
+    /// The controller shuts `victim` off for `asker`.
+    Fence { asker: u16, life: u32, victim: u16 },
+    /// The main phase's time is up.
+    MainOver,
+    /// A phase's time is up.
+    Deadline { phase: u32 },
+    /// The nodes' logs are compared.
+    Converge,
+}
+
+/// What can reach a node.
+#[derive(Debug)]
+pub(crate) enum NodeInput<M: Machine> {
+    /// `life` is the receiver's that the connection was made with; zero is any.
+    Message { from: u16, life: u32, message: M::Message },
+    Timer { life: u32, timer: M::Timer, generation: u32 },
+    Synced { life: u32, through: u64 },
+    Request { life: u32, seat: u32, attempt: u32, request: M::Request },
+    Fenced { life: u32, victim: u16 },
+}
+
+/// What can reach a client host about one seat's attempt.
+#[derive(Debug)]
+pub(crate) enum ClientInput<M: Machine> {
+    /// The harness wants an operation carried out.
+    Begin,
+    Answer(M::Response),
+    NotSent,
+    Lost,
+    /// The attempt's time may be up.
+    Timeout,
+    /// The pause before a retry is over.
+    Paused,
+    /// The work on a locked resource is done.
+    Worked,
+}

@@ -1,0 +1,44 @@
+//! The simulated world: a whole cluster, its network, disks, clocks and clients, in one thread and
+//! in virtual time.
+//!
+//! [`World::run`] carries out a [`SimPlan`] with the same machines, generators, schedules and
+//! history as the real world, so that the same checkers judge both. Nothing happens between two
+//! events, so idle time costs nothing; and everything that happens follows from the plan and its
+//! seed, so that a run can be repeated exactly. There are no files, sockets, threads, wall clocks
+//! or random streams in here, and no map whose order could leak.
+//!
+//! Each decision is a function of the seed and of what it is about (the n-th message of a link,
+//! the n-th sync of a disk): leaving out a fault or an operation leaves the others' decisions as
+//! they were, as far as the run itself still is what it was.
+//!
+//! - [`SimPlan`] says what is run and how network, disks and clocks behave; [`SimFault`] adds to
+//!   the common faults those that only a simulator can inject at will.
+//! - [`Service`] translates between a history's operations and a machine's requests.
+//! - [`SimRun`] is what comes out: the history, a hash of everything that happened, statistics,
+//!   and [`Coverage`]: which faults met whom in which situation.
+//! - [`Watch`] sees every event as it happens, for traces that people read.
+
+mod calendar;
+mod clients;
+mod clock;
+mod coverage;
+mod digest;
+mod disk;
+mod event;
+mod faults;
+mod network;
+mod node;
+mod phases;
+mod plan;
+mod run;
+mod service;
+mod watch;
+mod world;
+
+pub use coverage::{Coverage, Situation};
+pub use faults::{SimFault, Timed};
+pub use plan::{Clocks, Crash, Disk, Latency, Network, SimPlan, Transport};
+pub use run::{Ended, SimRun, Stats};
+pub use service::{Done, Service};
+pub use watch::{Happening, Watch};
+pub use world::World;
