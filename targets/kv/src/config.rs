@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bugs::Bug;
 use crate::{paxos, primary_backup, quorum};
 
 /// Which mode, and its options; the same on every node of a cluster.
@@ -17,6 +18,24 @@ pub enum Config {
 }
 
 impl Config {
+    /// The planted bug, if there is one.
+    pub fn bug(&self) -> Option<Bug> {
+        match self {
+            Config::Paxos(paxos) => paxos.bug,
+            Config::Quorum(quorum) => quorum.bug,
+            Config::PrimaryBackup(primary_backup) => primary_backup.bug,
+        }
+    }
+
+    /// Plants a bug, or removes it. One that the mode doesn't have ([`Bug::modes`]) does nothing.
+    pub fn set_bug(&mut self, bug: Option<Bug>) {
+        match self {
+            Config::Paxos(paxos) => paxos.bug = bug,
+            Config::Quorum(quorum) => quorum.bug = bug,
+            Config::PrimaryBackup(primary_backup) => primary_backup.bug = bug,
+        }
+    }
+
     /// The mode's name: `paxos`, `quorum`, `primary-backup`.
     pub fn mode(&self) -> &'static str {
         match self {

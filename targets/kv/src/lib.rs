@@ -2,6 +2,7 @@
 //! machines.
 
 pub mod api;
+pub mod bugs;
 pub mod config;
 pub mod paxos;
 pub mod primary_backup;

@@ -39,6 +39,7 @@ use std::time::Duration;
 use duress_machine::{Effects, Input, Journal, Machine, NodeId, Observation, Reading, Role, Status};
 
 use crate::api::{Request, Response};
+use crate::bugs::Bug;
 use crate::store::{Command, Store};
 pub use config::{Config, Reads};
 use election::Candidate;
@@ -121,7 +122,14 @@ struct Grant {
 }
 
 impl Paxos {
+    fn bug(&self, bug: Bug) -> bool {
+        self.config.bug == Some(bug)
+    }
+
     fn majority(&self) -> usize {
+        if self.bug(Bug::OffByOneMajority) {
+            return usize::from(self.config.nodes).div_ceil(2);
+        }
         usize::from(self.config.nodes) / 2 + 1
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Key, Op, Refusal, Reply, Request, Value};
+use crate::bugs::Bug;
 use locks::Locks;
 pub use sessions::MAX_CLIENTS;
 use sessions::Sessions;
@@ -73,6 +74,11 @@ impl Store {
     ///
     /// Takes time logarithmic in the number of keys, locks and clients.
     pub fn apply(&mut self, command: &Command) -> Outcome {
+        self.apply_with(command, None)
+    }
+
+    /// As [`apply`](Store::apply), with a planted bug.
+    pub(crate) fn apply_with(&mut self, command: &Command, bug: Option<Bug>) -> Outcome {
         self.index += 1;
         self.digest = chain(self.digest, command);
         let Command::Request { request, at } = command else { return Ok(Reply::Done) };
@@ -81,10 +87,10 @@ impl Store {
         if let Some(reply) = self.read(&request.op) {
             return Ok(reply);
         }
-        if let Some(seen) = self.seen(request) {
+        if let Some(seen) = self.seen(request).filter(|_| bug != Some(Bug::RetryAppliedTwice)) {
             return seen;
         }
-        let outcome = self.change(request);
+        let outcome = self.change(request, bug);
         self.sessions.remember(request.client, request.sequence, self.index, outcome.clone());
         outcome
     }
@@ -140,12 +146,21 @@ impl Store {
         postcard::to_allocvec(self).expect("maps and integers can be written to growing memory")
     }
 
+    /// As [`to_bytes`](Store::to_bytes), with a planted bug.
+    pub(crate) fn to_bytes_with(&self, bug: Option<Bug>) -> Vec<u8> {
+        match bug {
+            Some(Bug::ClientTableLostInSnapshot) => Store { sessions: Sessions::default(), ..self.clone() }.to_bytes(),
+            Some(Bug::FencingTokenReused) => Store { locks: self.locks.without_tokens(), ..self.clone() }.to_bytes(),
+            _ => self.to_bytes(),
+        }
+    }
+
     /// The state from what [`to_bytes`](Store::to_bytes) gave; `None` for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Option<Store> {
         postcard::from_bytes(bytes).ok()
     }
 
-    fn change(&mut self, request: &Request) -> Outcome {
+    fn change(&mut self, request: &Request, bug: Option<Bug>) -> Outcome {
         match &request.op {
             Op::Write { key, value } => {
                 self.entries.insert(key.clone(), value.clone());
@@ -160,6 +175,12 @@ impl Store {
                 Ok(Reply::Done)
             }
             Op::Acquire { lock, lease } => self.locks.acquire(lock, request.client, *lease, self.time),
+            Op::Renew { lock, lease, .. } if bug == Some(Bug::LeaseRenewedAfterExpiry) => {
+                self.locks.renew_whosever(lock, *lease, self.time)
+            }
+            Op::Release { lock, .. } if bug == Some(Bug::LockReleasedByStaleHolder) => {
+                self.locks.release_whosever(lock)
+            }
             Op::Renew { lock, token, lease } => self.locks.renew(lock, request.client, *token, *lease, self.time),
             Op::Release { lock, token } => self.locks.release(lock, request.client, *token, self.time),
             Op::Read { .. } | Op::Scan { .. } => Err(Refusal::NotSupported),

@@ -6,6 +6,7 @@ use duress_machine::{Effects, NodeId, Observation, Reading};
 
 use super::log::Entry;
 use super::{Ballot, Grant, Message, Part, Paxos, Reads, Record, Round};
+use crate::bugs::Bug;
 use crate::store::{CHECKPOINT_INTERVAL, Command};
 
 impl Paxos {
@@ -19,7 +20,8 @@ impl Paxos {
         now: Reading,
         effects: &mut Effects<Self>,
     ) -> bool {
-        if ballot < self.promised {
+        let unchecked = self.bug(Bug::AcceptWithoutCheckingPromise);
+        if ballot < self.promised && !unchecked {
             effects.send(from, Message::Reject { ballot, promised: self.promised });
             return false;
         }
@@ -27,7 +29,7 @@ impl Paxos {
             return false;
         }
         self.become_follower(Some(from), now, effects);
-        if ballot > self.promised {
+        if ballot > self.promised || (unchecked && ballot < self.promised) {
             self.promise(ballot, effects);
             self.last_round = Round::default();
         }
@@ -89,6 +91,11 @@ impl Paxos {
         }
         self.write(Record::Accept { ballot, commit: self.commit(), first, commands }, effects);
         self.syncing.push_back((self.journal.written(), self.accepted));
+        let leads = matches!(self.part, Part::Leader(_));
+        if !leads && self.bug(Bug::AckBeforeDurable) || leads && self.bug(Bug::LeaderCountsItselfBeforeDurable) {
+            self.synced = self.accepted;
+            self.answer_leader(effects);
+        }
     }
 
     /// Applies what the leader says is chosen. What was accepted in the leader's ballot is what
@@ -115,7 +122,7 @@ impl Paxos {
     pub(super) fn apply_through(&mut self, commit: u64, effects: &mut Effects<Self>) {
         while self.commit() < commit {
             let Some(entry) = self.log.get(self.commit() + 1) else { break };
-            let outcome = self.store.apply(&entry.command);
+            let outcome = self.store.apply_with(&entry.command, self.config.bug);
             if let Command::Request { request, .. } = &entry.command
                 && let Some(id) = self.desk.take((request.client, request.sequence))
             {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use duress_seed::Seed;
 use serde::{Deserialize, Serialize};
 
+use crate::bugs::Bug;
+
 /// The options of a Paxos cluster. Missing ones take the defaults of [`Config::new`] for five
 /// nodes and seed zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +32,9 @@ pub struct Config {
     pub max_clock_drift_ppm: u32,
     /// After how many entries the log on disk is replaced by a snapshot.
     pub snapshot_every: u64,
+    /// A planted bug. None in earnest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<Bug>,
 }
 
 /// How reads are answered.
@@ -62,12 +67,16 @@ impl Config {
             lease: Duration::from_millis(200),
             max_clock_drift_ppm: 10_000,
             snapshot_every: 10_000,
+            bug: None,
         }
     }
 
     /// The part of a lease that its holder may use: what is left if its clock is slow, or a
     /// granter's is fast, by as much as is allowed.
     pub(super) fn usable_lease(&self) -> Duration {
+        if self.bug == Some(Bug::LeaseIgnoresClockDrift) {
+            return self.lease;
+        }
         let kept = 1_000_000 - self.max_clock_drift_ppm.min(1_000_000);
         self.lease * kept / 1_000_000
     }

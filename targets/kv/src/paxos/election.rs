@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use duress_machine::{Effect, Effects, NodeId, Reading};
 
-use super::{Ballot, Grant, Message, Part, Paxos, Reads, Timer};
+use super::{Ballot, Config, Grant, Message, Part, Paxos, Reads, Timer};
+use crate::bugs::Bug;
 use crate::store::Command;
 
 /// A candidate may lag by this many entries; the promises then carry them.
@@ -47,6 +48,9 @@ impl Paxos {
 
     fn timeout(&self) -> Duration {
         let base = self.config.election_timeout;
+        if self.bug(Bug::DuellingProposers) {
+            return base;
+        }
         let key = [u64::from(self.me.0), self.attempt];
         self.config.seed.derive("election").decide(&key).between(base, base * 2)
     }
@@ -67,7 +71,10 @@ impl Paxos {
 
     /// Whether this node must not support `node` now because it granted another one a lease.
     fn bound_elsewhere(&self, node: NodeId, now: Reading) -> bool {
-        self.config.reads == Reads::Lease && now.monotonic < self.grant.until && self.grant.to != Some(node)
+        self.config.reads == Reads::Lease
+            && now.monotonic < self.grant.until
+            && self.grant.to != Some(node)
+            && !self.bug(Bug::StaleLeaseAfterLeaderChange)
     }
 
     /// Whether no leader has been heard from lately.
@@ -91,6 +98,9 @@ impl Paxos {
         effects.set_timer(Timer::Tick, self.config.heartbeat / 2);
         let ballot = Ballot { round: self.highest_round.saturating_add(1), node: self.me };
         self.leader = None;
+        if self.bug(Bug::DuellingProposers) {
+            return self.prepare(ballot, now, effects);
+        }
         self.part = Part::Candidate(Candidate { ballot, stage: Stage::PreVote { granted: BTreeSet::new() } });
         self.ask_again(effects);
         self.check_pre_votes(now, effects);
@@ -150,6 +160,7 @@ impl Paxos {
             && *asked == ballot
         {
             if granted {
+                let from = voter(&self.config, from, |voter| by.contains(voter));
                 by.insert(from);
                 self.check_pre_votes(now, effects);
             } else if highest_round >= ballot.round {
@@ -202,15 +213,23 @@ impl Paxos {
             return;
         }
         if ballot > self.promised {
+            let duels = self.bug(Bug::DuellingProposers) && !matches!(self.part, Part::Follower { .. });
             self.become_follower(None, now, effects);
             self.promise(ballot, effects);
             self.leader = None;
             self.heard = Some(now.monotonic);
             self.postpone(now);
+            if duels {
+                self.campaign(now, effects);
+                return;
+            }
         }
         let first = commit.saturating_add(1);
         let entries = self.log.from(first).map(|entry| (entry.ballot, entry.command.clone())).collect();
         let message = Message::Promise { ballot, first, commit: self.commit(), entries };
+        if self.bug(Bug::PromiseBeforeDurable) {
+            return effects.send(from, message);
+        }
         self.journal.when_durable(Effect::Send { to: from, message }, effects);
     }
 
@@ -227,6 +246,7 @@ impl Paxos {
             && *asked == ballot
             && promised.first == next
         {
+            let from = voter(&self.config, from, |voter| promises.contains_key(voter));
             promises.insert(from, promised);
             self.check_promises(now, effects);
         }
@@ -261,6 +281,9 @@ impl Paxos {
             for (slot, (ballot, command)) in (promise.first..).zip(promise.entries) {
                 let chosen = slot <= promise.commit;
                 let rank = |(chosen, ballot, _): &(bool, Ballot, Command)| (*chosen, *ballot);
+                if self.bug(Bug::HighestAcceptedBallotIgnored) && best.contains_key(&slot) {
+                    continue;
+                }
                 if best.get(&slot).is_none_or(|known| rank(known) < (chosen, ballot)) {
                     best.insert(slot, (chosen, ballot, command));
                 }
@@ -308,4 +331,13 @@ impl Paxos {
         self.postpone(now);
         effects.set_timer(Timer::Election, self.deadline.saturating_sub(now.monotonic));
     }
+}
+
+/// As whose vote an answer counts: its sender's. With [`Bug::VoteCountedTwice`] a second answer is
+/// another voter's, one that doesn't exist.
+fn voter(config: &Config, from: NodeId, mut voted: impl FnMut(&NodeId) -> bool) -> NodeId {
+    if config.bug == Some(Bug::VoteCountedTwice) && voted(&from) {
+        return NodeId(from.0.saturating_add(config.nodes));
+    }
+    from
 }

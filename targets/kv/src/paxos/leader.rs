@@ -9,6 +9,7 @@ use duress_machine::{Effects, NodeId, Reading};
 
 use super::snapshot::Outgoing;
 use super::{Grant, Message, Part, Paxos, Reads, Round, Timer, fitting};
+use crate::bugs::Bug;
 use crate::store::Command;
 
 /// How many batches may be proposed and not yet chosen. Requests that arrive meanwhile share the
@@ -239,13 +240,18 @@ impl Paxos {
 
     /// Whether everything chosen in earlier ballots has been applied.
     fn caught_up(&self) -> bool {
+        if self.bug(Bug::ReadBeforeApply) {
+            return matches!(self.part, Part::Leader(_));
+        }
         matches!(&self.part, Part::Leader(leader) if self.commit() >= leader.ready)
     }
 
     /// Whether reads may be answered from the state at once.
     pub(super) fn holds_lease(&self, now: Reading) -> bool {
-        let supported_at =
-            self.by_majority(Some(now.monotonic), |follower| follower.answered.then_some(follower.acked_round.sent));
+        let supported_at = self.by_majority(Some(now.monotonic), |follower| {
+            let sent = if self.bug(Bug::LeaseCountedFromAnswer) { follower.heard } else { follower.acked_round.sent };
+            follower.answered.then_some(sent)
+        });
         self.config.reads == Reads::Lease
             && self.caught_up()
             && supported_at.is_some_and(|sent| now.monotonic < sent + self.config.usable_lease())

@@ -65,6 +65,16 @@ impl Log {
         self.from(slot).take(count).map(|entry| entry.command.clone()).collect()
     }
 
+    /// Forgets every slot after `last`
+    /// ([`Bug::AcceptorForgetsAfterSnapshot`](crate::bugs::Bug::AcceptorForgetsAfterSnapshot) only:
+    /// what was accepted is never to be forgotten).
+    pub(super) fn forget_beyond(&mut self, last: u64) {
+        let kept = usize::try_from(last.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.bytes -=
+            self.entries.range(kept.min(self.entries.len())..).map(|entry| entry.command.size()).sum::<usize>();
+        self.entries.truncate(kept);
+    }
+
     /// Forgets every slot up to `base`, which may lie beyond the last.
     pub(super) fn forget_through(&mut self, base: u64) {
         while self.base < base {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use duress_machine::{Effects, NodeId, Reading};
 
 use super::log::Entry;
-use super::{CHUNK, Grant, Part, Paxos, Reads, Record};
+use super::{Ballot, CHUNK, Grant, Part, Paxos, Reads, Record};
+use crate::bugs::Bug;
 use crate::store::Store;
 
 /// The log on disk is replaced by a snapshot once its entries take about this many bytes,
@@ -25,14 +26,17 @@ impl Paxos {
             // Nobody leads a cluster that has just been made: don't wait to find out.
             self.deadline = now.monotonic;
         }
-        if !fresh && self.config.reads == Reads::Lease {
+        if !fresh && self.config.reads == Reads::Lease && !self.bug(Bug::LeaseGrantLostOnRestart) {
             self.grant = Grant { to: None, until: now.monotonic + self.config.lease };
         }
         self.election_timer(now, effects);
     }
 
     /// Takes in the records, or finds that they make no sense.
-    fn replay(&mut self, recovered: Vec<Record>) -> Option<()> {
+    fn replay(&mut self, mut recovered: Vec<Record>) -> Option<()> {
+        if self.bug(Bug::LastRecordDroppedOnRestart) {
+            recovered.pop();
+        }
         let mut snapshot = Vec::new();
         self.records = recovered.len() as u64;
         for record in recovered {
@@ -45,6 +49,7 @@ impl Paxos {
                         self.log.forget_through(self.commit());
                     }
                 }
+                Record::Promise { .. } if self.bug(Bug::LostBallotOnRestart) => {}
                 Record::Promise { ballot } => self.promised = self.promised.max(ballot),
                 Record::Accept { ballot, commit, first, commands } => {
                     self.promised = self.promised.max(ballot);
@@ -57,6 +62,10 @@ impl Paxos {
                 }
             }
         }
+        if self.bug(Bug::AcceptorForgetsAfterSnapshot) && self.snapshot_index > 0 {
+            self.promised = Ballot::default();
+            self.log.forget_beyond(self.commit());
+        }
         self.highest_round = self.promised.round;
         let accepted = self.log.from(self.commit() + 1).take_while(|entry| entry.ballot == self.promised).count();
         self.accepted = self.commit() + accepted as u64;
@@ -68,7 +77,7 @@ impl Paxos {
         while self.commit() < commit
             && let Some(entry) = self.log.get(self.commit() + 1)
         {
-            let _ = self.store.apply(&entry.command);
+            let _ = self.store.apply_with(&entry.command, self.config.bug);
         }
     }
 
@@ -90,7 +99,7 @@ impl Paxos {
 
     /// Replaces the log on disk by the state and what has been accepted beyond it.
     pub(super) fn write_snapshot(&mut self, effects: &mut Effects<Self>) {
-        let state = self.store.to_bytes();
+        let state = self.store.to_bytes_with(self.config.bug);
         let pieces = state.len().div_ceil(CHUNK);
         let mut records: Vec<Record> = state
             .chunks(CHUNK)

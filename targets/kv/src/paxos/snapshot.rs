@@ -5,6 +5,7 @@ use std::sync::Arc;
 use duress_machine::{Effects, NodeId, Reading};
 
 use super::{CHUNK, Message, Part, Paxos, Round};
+use crate::bugs::Bug;
 use crate::store::Store;
 
 /// No snapshot may be longer than this.
@@ -30,7 +31,7 @@ impl Paxos {
         let (index, ballot, round) = (self.commit(), self.promised, self.next_round(now));
         let Part::Leader(leader) = &mut self.part else { return };
         if leader.outgoing.as_ref().is_none_or(|outgoing| outgoing.index < base) {
-            leader.outgoing = Some(Outgoing { index, bytes: Arc::new(self.store.to_bytes()) });
+            leader.outgoing = Some(Outgoing { index, bytes: Arc::new(self.store.to_bytes_with(self.config.bug)) });
             leader.followers.values_mut().for_each(|follower| follower.received = 0);
         }
         let (Some(outgoing), Some(follower)) = (&leader.outgoing, leader.followers.get(&to)) else { return };
@@ -84,7 +85,7 @@ impl Paxos {
         bytes: &[u8],
         effects: &mut Effects<Self>,
     ) {
-        if index <= self.commit() || total > MAX_SNAPSHOT {
+        if (index <= self.commit() && !self.bug(Bug::CommitIndexRegresses)) || total > MAX_SNAPSHOT {
             self.incoming = None;
             return self.answer_leader(effects);
         }

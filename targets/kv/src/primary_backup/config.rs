@@ -6,6 +6,8 @@ use duress_machine::NodeId;
 use duress_seed::Seed;
 use serde::{Deserialize, Serialize};
 
+use crate::bugs::Bug;
+
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +72,9 @@ pub struct Config {
     /// Spreads the moments at which nodes try to take over.
     #[serde(with = "crate::config::seed")]
     pub seed: Seed,
+    /// A planted bug. None in earnest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<Bug>,
 }
 
 impl Default for Config {
@@ -92,6 +97,7 @@ impl Config {
             failover_timeout: Duration::from_millis(400),
             snapshot_every: 10_000,
             seed,
+            bug: None,
         }
     }
 
@@ -102,6 +108,9 @@ impl Config {
 
     /// More than half of all nodes.
     pub fn majority(&self) -> usize {
+        if self.bug == Some(Bug::OffByOneMajority) {
+            return usize::from(self.nodes).div_ceil(2);
+        }
         usize::from(self.nodes) / 2 + 1
     }
 

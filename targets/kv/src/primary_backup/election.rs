@@ -7,6 +7,7 @@ use duress_machine::{Effect, Effects, NodeId, Reading, Role};
 
 use super::message::{Message, Position};
 use super::{Awaited, Failover, PrimaryBackup};
+use crate::bugs::Bug;
 
 /// An attempt to lead. First the node asks whether it would be let, and disturbs nobody if not;
 /// then it enters the view and asks for firm promises.
@@ -51,7 +52,7 @@ impl PrimaryBackup {
             Failover::Fenced => {
                 self.canvass(now, effects);
                 if self.in_sync {
-                    self.fence_silent(previous.as_ref(), effects);
+                    self.fence_silent(previous.as_ref(), now, effects);
                 }
             }
         }
@@ -61,7 +62,7 @@ impl PrimaryBackup {
 
     /// Asks for those to be shut off who stand in the way: first the primary that fell silent,
     /// then whoever did not answer the attempt before.
-    fn fence_silent(&mut self, previous: Option<&Candidacy>, effects: &mut Effects<Self>) {
+    fn fence_silent(&mut self, previous: Option<&Candidacy>, now: Reading, effects: &mut Effects<Self>) {
         let primary = self.config.primary(self.view);
         for node in self.others() {
             let silent = match previous {
@@ -70,6 +71,9 @@ impl PrimaryBackup {
             };
             if silent {
                 effects.push(Effect::Fence { node });
+                if self.bug(Bug::PromotionBeforeFence) {
+                    self.fenced(node, now, effects);
+                }
             }
         }
     }
@@ -151,7 +155,7 @@ impl PrimaryBackup {
         let led = self.leading.is_some() || (self.leader.is_some() && recent);
         let granted = !led
             && match self.config.failover {
-                Failover::Vote => position >= mine,
+                Failover::Vote => position >= mine || self.bug(Bug::PromotionWithoutCatchUp),
                 Failover::Fenced => true,
                 Failover::None | Failover::Timeout => false,
             };
@@ -169,7 +173,7 @@ impl PrimaryBackup {
             self.adopt(view, now, effects);
         }
         let message = Message::Promise { view, firm, granted, in_sync: self.in_sync, position: mine };
-        if firm {
+        if firm && !self.bug(Bug::PromiseBeforeDurable) {
             self.journal.when_durable(Effect::Send { to: from, message }, effects);
         } else {
             effects.send(from, message);
@@ -245,7 +249,7 @@ impl PrimaryBackup {
             candidacy.sealed = true;
             let again: Vec<NodeId> = others.iter().copied().filter(|node| granted(node).is_none()).collect();
             candidacy.fenced.clear();
-            if !again.is_empty() {
+            if !again.is_empty() && self.config.bug != Some(Bug::PromotionBeforeFence) {
                 again.into_iter().for_each(|node| effects.push(Effect::Fence { node }));
                 return;
             }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::message::{Entry, Position, Record};
+use crate::bugs::Bug;
 use crate::store::{Outcome, Store};
 
 /// No message carries more bytes of entries than this, one entry apart …
@@ -139,10 +140,10 @@ impl Log {
     }
 
     /// Applies the next entry; its index and outcome. `None` at the end of the log.
-    pub(super) fn apply_next(&mut self) -> Option<(u64, Outcome)> {
+    pub(super) fn apply_next(&mut self, bug: Option<Bug>) -> Option<(u64, Outcome)> {
         let index = self.applied() + 1;
         let offset = usize::try_from(index - self.base.index - 1).ok()?;
-        let outcome = self.store.apply(&self.entries.get(offset)?.command);
+        let outcome = self.store.apply_with(&self.entries.get(offset)?.command, bug);
         Some((index, outcome))
     }
 
@@ -156,8 +157,8 @@ impl Log {
     }
 
     /// The log as records: a snapshot of what is applied, and the entries behind it.
-    pub(super) fn records(&self) -> Vec<Record> {
-        let parts = self.store.to_bytes();
+    pub(super) fn records(&self, bug: Option<Bug>) -> Vec<Record> {
+        let parts = self.store.to_bytes_with(bug);
         let mut records: Vec<Record> =
             parts.chunks(PART_BYTES).map(|bytes| Record::Part { bytes: bytes.to_vec() }).collect();
         records.push(Record::Snapshot { view: self.view_at(self.applied()).unwrap_or(0) });

@@ -31,6 +31,7 @@ use std::time::Duration;
 use duress_machine::{Effects, Input, Journal, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
 
 use crate::api::{Op, Refusal, Reply, Request, Response};
+use crate::bugs::Bug;
 use crate::store::CHECKPOINT_INTERVAL;
 
 pub use config::{Config, Failover, Reads, Replication};
@@ -164,11 +165,19 @@ impl Machine for PrimaryBackup {
 }
 
 impl PrimaryBackup {
-    fn start(&mut self, recovered: &[Record], now: Reading, effects: &mut Effects<Self>) {
+    fn bug(&self, bug: Bug) -> bool {
+        self.config.bug == Some(bug)
+    }
+
+    fn start(&mut self, mut recovered: &[Record], now: Reading, effects: &mut Effects<Self>) {
+        if self.bug(Bug::LastRecordDroppedOnRestart) {
+            recovered = recovered.split_last().map_or(recovered, |(_, rest)| rest);
+        }
         self.log = Log::recover(recovered);
         for record in recovered {
             match record {
                 Record::Life { life } => self.life = self.life.max(*life),
+                Record::View { .. } if self.bug(Bug::LostBallotOnRestart) => {}
                 Record::View { view } => self.view = self.view.max(*view),
                 Record::Entries { entries, .. } => self.logged += entries.len() as u64,
                 Record::Part { .. } | Record::Snapshot { .. } => {}
@@ -199,6 +208,9 @@ impl PrimaryBackup {
         self.step_down(effects);
         self.view = view;
         self.journal.append(Record::View { view }, effects);
+        if self.bug(Bug::LogTruncatedPastCommit) {
+            self.log.truncate(self.log.applied() + 1);
+        }
         self.candidacy = None;
         self.awaiting = None;
         self.leader = None;
@@ -251,6 +263,7 @@ impl PrimaryBackup {
         let takes_part = matches!(self.role, Role::Backup | Role::Primary);
         let own_state = match &request.op {
             Op::Scan { .. } => true,
+            Op::Read { .. } if self.role == Role::Backup && self.bug(Bug::BackupAnswersReads) => true,
             Op::Read { .. } => self.config.reads == Reads::Any,
             _ => false,
         };
@@ -297,7 +310,7 @@ impl PrimaryBackup {
     /// Applies committed entries and answers those who wait for them.
     fn apply(&mut self, commit: u64, effects: &mut Effects<Self>) {
         while self.log.applied() < commit
-            && let Some((index, outcome)) = self.log.apply_next()
+            && let Some((index, outcome)) = self.log.apply_next(self.config.bug)
         {
             if index % CHECKPOINT_INTERVAL == 0 {
                 effects.observe(Observation::Committed { index, digest: self.log.store().digest() });
@@ -321,7 +334,7 @@ impl PrimaryBackup {
 
     fn rewrite(&mut self, effects: &mut Effects<Self>) {
         let mut records = vec![Record::Life { life: self.life }, Record::View { view: self.view }];
-        records.extend(self.log.records());
+        records.extend(self.log.records(self.config.bug));
         self.journal.rewrite(records, effects);
         self.log.rewritten(self.journal.written());
         self.logged = self.log.last() - self.log.applied();

@@ -9,6 +9,7 @@ use super::log::PART_BYTES;
 use super::message::{Entry, Message, Position};
 use super::{Failover, PrimaryBackup, Replication};
 use crate::api::{Op, Refusal, Request};
+use crate::bugs::Bug;
 use crate::store::Command;
 
 /// No primary holds more unanswered requests than this.
@@ -120,7 +121,8 @@ impl PrimaryBackup {
     /// else leads; otherwise at once.
     pub(super) fn read(&mut self, id: RequestId, op: Op, now: Reading, effects: &mut Effects<Self>) {
         let Some(leading) = &mut self.leading else { return };
-        if self.log.applied() < leading.start || leading.reads.len() >= MAX_PENDING {
+        let behind = self.log.applied() < leading.start && self.config.bug != Some(Bug::ReadBeforeApply);
+        if behind || leading.reads.len() >= MAX_PENDING {
             return self.respond(id, Err(Refusal::Unavailable), effects);
         }
         if self.config.failover != Failover::Vote {
@@ -258,24 +260,38 @@ impl PrimaryBackup {
     }
 
     /// Commits what may be committed.
-    pub(super) fn advance(&mut self, _now: Reading, effects: &mut Effects<Self>) {
+    pub(super) fn advance(&mut self, now: Reading, effects: &mut Effects<Self>) {
         let Some(leading) = &self.leading else { return };
-        let own = self.log.durable();
+        let own = if self.bug(Bug::LeaderCountsItselfBeforeDurable) { self.log.last() } else { self.log.durable() };
+        let view_change = self.bug(Bug::AsyncAckDuringViewChange) && self.log.applied() < leading.start;
         let commit = match (self.config.replication, self.config.failover) {
             (Replication::Async, _) => own,
+            _ if view_change => own,
             (Replication::Sync, Failover::Vote) => {
                 let mut matched: Vec<u64> = leading.peers.values().map(|peer| peer.matched).collect();
                 matched.push(own);
                 matched.sort_unstable_by(|a, b| b.cmp(a));
-                matched.get(self.config.majority() - 1).copied().unwrap_or(0)
+                matched.get(self.needed(now) - 1).copied().unwrap_or(0)
             }
             (Replication::Sync, _) => {
                 leading.peers.values().filter(|peer| peer.active).map(|peer| peer.matched).fold(own, u64::min)
             }
         };
-        if commit >= leading.start {
+        if commit >= leading.start || self.bug(Bug::EarlierViewCommittedByCounting) {
             self.apply(commit, effects);
         }
+    }
+
+    /// How many nodes must have an entry for it to be committed, by vote.
+    fn needed(&self, now: Reading) -> usize {
+        if self.bug(Bug::DeposedPrimaryStillAcks)
+            && let Some(leading) = &self.leading
+        {
+            let timeout = self.config.failover_timeout;
+            let heard = |peer: &&Peer| now.monotonic.saturating_sub(peer.heard) < timeout;
+            return leading.peers.values().filter(heard).count().div_ceil(2) + 1;
+        }
+        self.config.majority()
     }
 
     /// The primary's part of a tick: what was lost is sent again, the silent are dealt with.
@@ -308,6 +324,10 @@ impl PrimaryBackup {
         let Some(leading) = &mut self.leading else { return };
         let silent = |since: Duration| now.monotonic.saturating_sub(since) >= timeout;
         match self.config.failover {
+            Failover::Vote if self.config.bug == Some(Bug::DeposedPrimaryStillAcks) => {}
+            Failover::Fenced if self.config.bug == Some(Bug::BackupDroppedWithoutFencing) => {
+                leading.peers.values_mut().filter(|peer| silent(peer.heard)).for_each(|peer| peer.active = false);
+            }
             Failover::None | Failover::Timeout => {
                 leading.peers.values_mut().filter(|peer| silent(peer.heard)).for_each(|peer| peer.active = false);
             }
@@ -396,7 +416,7 @@ impl PrimaryBackup {
         if leading.outgoing.as_ref().is_none_or(|(position, _)| position.index < base) {
             let index = self.log.applied();
             let view = self.log.view_at(index).unwrap_or(0);
-            leading.outgoing = Some((Position { view, index }, self.log.store().to_bytes()));
+            leading.outgoing = Some((Position { view, index }, self.log.store().to_bytes_with(self.config.bug)));
             leading.peers.values_mut().filter_map(|peer| peer.snapshot.as_mut()).for_each(|offset| *offset = 0);
         }
         let Some((position, bytes)) = &leading.outgoing else { return };

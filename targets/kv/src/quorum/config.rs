@@ -6,6 +6,8 @@ use duress_machine::NodeId;
 use duress_seed::Seed;
 use serde::{Deserialize, Serialize};
 
+use crate::bugs::Bug;
+
 /// Where a write's tag comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +51,9 @@ pub struct Config {
     /// Places keys on nodes when N is less than the number of nodes.
     #[serde(with = "crate::config::seed")]
     pub seed: Seed,
+    /// A planted bug. None in earnest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<Bug>,
 }
 
 impl Default for Config {
@@ -73,6 +78,7 @@ impl Config {
             request_timeout: Duration::from_millis(500),
             snapshot_every: 10_000,
             seed,
+            bug: None,
         }
     }
 
@@ -88,6 +94,9 @@ impl Config {
 
     /// W, within `1..=N`.
     pub fn writes(&self) -> usize {
+        if self.bug == Some(Bug::QuorumsDoNotOverlap) {
+            return usize::from(self.replica_count()).saturating_sub(self.reads()).max(1);
+        }
         self.write_quorum.clamp(1, self.replica_count()).into()
     }
 

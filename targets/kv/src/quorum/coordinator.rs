@@ -11,6 +11,7 @@ use super::message::{Answer, Ask, Message, RoundId, Tag};
 use super::operation::{Operation, Phase};
 use super::{MAX_OPERATIONS, Quorum, Tick};
 use crate::api::{Key, Op, Refusal, Reply, Request, Response, Token, Value};
+use crate::bugs::Bug;
 
 /// No scan gives back more bytes of keys and values than this, a page apart; a longer one is
 /// refused as [`Unavailable`](Refusal::Unavailable).
@@ -52,7 +53,11 @@ impl Quorum {
                 match self.config.timestamps {
                     Timestamps::Logical => (Phase::WriteQuery { key: key.clone(), value }, Ask::Query { key }, targets),
                     Timestamps::Wall => {
-                        let time = u64::try_from(now.wall.as_nanos()).unwrap_or(u64::MAX);
+                        let mut time = u64::try_from(now.wall.as_nanos()).unwrap_or(u64::MAX);
+                        if self.config.bug == Some(Bug::TieBrokenByArrival) {
+                            // A clock of milliseconds, or no two times would ever be the same.
+                            time -= time % 1_000_000;
+                        }
                         let tag = Tag { time, round: self.next_round() };
                         (Phase::WriteStore, Ask::Store { key, tag, value }, targets)
                     }

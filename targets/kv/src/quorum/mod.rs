@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use duress_machine::{Effect, Effects, Input, Journal, Machine, NodeId, Observation, Reading, Role, Status};
 
 use crate::api;
+use crate::bugs::Bug;
 
 pub use config::{Config, Timestamps};
 pub use message::{Answer, Ask, Message, Record, RoundId, Tag};
@@ -78,7 +79,7 @@ impl Machine for Quorum {
             config: config.clone(),
             me,
             journal: Journal::default(),
-            replica: Replica::default(),
+            replica: Replica::new(config.bug),
             life: 0,
             ready: false,
             rounds: 0,
@@ -121,7 +122,10 @@ impl Machine for Quorum {
 }
 
 impl Quorum {
-    fn start(&mut self, recovered: Vec<Record>, now: Reading, effects: &mut Effects<Self>) {
+    fn start(&mut self, mut recovered: Vec<Record>, now: Reading, effects: &mut Effects<Self>) {
+        if self.config.bug == Some(Bug::LastRecordDroppedOnRestart) {
+            recovered.pop();
+        }
         self.logged = recovered.len() as u64;
         for record in recovered {
             if let Record::Life { life } = record {
@@ -129,7 +133,10 @@ impl Quorum {
             }
             self.replica.recover(record, now.monotonic);
         }
-        self.life = self.life.saturating_add(1);
+        self.life = match self.config.bug {
+            Some(Bug::LifeReusedAfterRestart) => 1,
+            _ => self.life.saturating_add(1),
+        };
         self.append(Record::Life { life: self.life }, effects);
         self.journal.sync(effects);
         effects.observe(Observation::Status(self.status(now)));
@@ -154,6 +161,9 @@ impl Quorum {
                 }
             }
             Message::Repair { key, tag, value } => {
+                if self.config.bug == Some(Bug::ReadRepairWritesOlderTag) {
+                    self.replica.forget(&key);
+                }
                 if let Some(record) = self.replica.store(key, tag, value, self.journal.written() + 1) {
                     self.append(record, effects);
                 }
@@ -167,6 +177,10 @@ impl Quorum {
         let served = self.replica.serve(ask, round, now.monotonic, self.journal.written());
         if let Some(record) = served.record {
             self.append(record, effects);
+        }
+        if self.config.bug == Some(Bug::AckBeforeDurable) {
+            self.journal.sync(effects);
+            return (served.answer, 0);
         }
         (served.answer, served.position)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::message::{Answer, Ask, Lease, Record, RoundId, Tag};
 use crate::api::{Key, LockName, Value};
+use crate::bugs::Bug;
 
 /// No page of a scan has more entries than this …
 const PAGE_ENTRIES: usize = 4096;
@@ -19,6 +20,7 @@ pub(super) struct Replica {
     locks: BTreeMap<LockName, Lock>,
     /// Exclusive or of the hashes of all registers: independent of the order of writes.
     digest: u64,
+    bug: Option<Bug>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +58,11 @@ pub(super) struct Served {
 }
 
 impl Replica {
+    /// An empty one.
+    pub(super) fn new(bug: Option<Bug>) -> Self {
+        Replica { bug, ..Replica::default() }
+    }
+
     pub(super) fn digest(&self) -> u64 {
         self.digest
     }
@@ -83,7 +90,12 @@ impl Replica {
             Record::Register { key, tag, value } => {
                 self.store(key, tag, value, 0);
             }
-            Record::Lock { lock, highest, lease } => {
+            Record::Lock { lock, mut highest, mut lease } => {
+                match self.bug {
+                    Some(Bug::FencingTokenReused) => highest = 0,
+                    Some(Bug::LockLeaseForgottenOnRestart) => lease = None,
+                    _ => {}
+                }
                 let lease = lease.map(|lease| {
                     let until = now.saturating_add(lease.length);
                     (lease, until)
@@ -97,7 +109,8 @@ impl Replica {
     /// be at `position` of the journal.
     pub(super) fn store(&mut self, key: Key, tag: Tag, value: Value, position: u64) -> Option<Record> {
         if let Some(old) = self.registers.get(&key) {
-            if old.tag >= tag {
+            let tied = self.bug == Some(Bug::TieBrokenByArrival) && old.tag.time == tag.time;
+            if old.tag >= tag || tied {
                 return None;
             }
             self.digest ^= hash(&key, old.tag, &old.value);
@@ -105,6 +118,13 @@ impl Replica {
         self.digest ^= hash(&key, tag, &value);
         self.registers.insert(key.clone(), Register { tag, value: value.clone(), position });
         Some(Record::Register { key, tag, value })
+    }
+
+    /// Forgets a value ([`Bug::ReadRepairWritesOlderTag`] only).
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(old) = self.registers.remove(key) {
+            self.digest ^= hash(key, old.tag, &old.value);
+        }
     }
 
     /// Answers a coordinator. `written` is the journal's position before this answer's record.
@@ -156,9 +176,11 @@ impl Replica {
                 with(Answer::Lease { granted }, record)
             }
             Ask::Extend { lock: name, token, client, lease } => {
+                let whosever = self.bug == Some(Bug::LeaseRenewedAfterExpiry);
                 let held = self.locks.get_mut(name).and_then(|lock| match &mut lock.lease {
                     Some((l, until))
-                        if l.token == *token && l.client == *client && l.ended.is_none() && now < *until =>
+                        if whosever
+                            || l.token == *token && l.client == *client && l.ended.is_none() && now < *until =>
                     {
                         // A late copy must not shorten what a newer extension gave.
                         *until = (*until).max(now.saturating_add(*lease));
@@ -177,7 +199,9 @@ impl Replica {
                 with(Answer::Lease { granted: held.is_some() }, record)
             }
             Ask::Free { lock, token, client } => {
-                let mine = |l: &Lease, until: Duration| l.token == *token && l.client == *client && now < until;
+                let whosever = self.bug == Some(Bug::LockReleasedByStaleHolder);
+                let mine =
+                    |l: &Lease, until: Duration| whosever || l.token == *token && l.client == *client && now < until;
                 let (granted, record) = self.end(lock, round, mine);
                 with(Answer::Lease { granted }, record)
             }

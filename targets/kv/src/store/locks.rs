@@ -56,6 +56,24 @@ impl Locks {
         Ok(Reply::Done)
     }
 
+    /// What [`renew`](Self::renew) is with
+    /// [`Bug::LeaseRenewedAfterExpiry`](crate::bugs::Bug::LeaseRenewedAfterExpiry).
+    pub(super) fn renew_whosever(&mut self, lock: &LockName, lease: Duration, time: Duration) -> Outcome {
+        self.holders.get_mut(lock).ok_or(Refusal::NotHolder)?.until = time.saturating_add(lease);
+        Ok(Reply::Done)
+    }
+
+    /// What [`release`](Self::release) is with
+    /// [`Bug::LockReleasedByStaleHolder`](crate::bugs::Bug::LockReleasedByStaleHolder).
+    pub(super) fn release_whosever(&mut self, lock: &LockName) -> Outcome {
+        self.holders.remove(lock).map(|_| Reply::Done).ok_or(Refusal::NotHolder)
+    }
+
+    /// What a snapshot holds with [`Bug::FencingTokenReused`](crate::bugs::Bug::FencingTokenReused).
+    pub(super) fn without_tokens(&self) -> Locks {
+        Locks { granted: 0, holders: self.holders.clone() }
+    }
+
     fn holder(
         &mut self,
         lock: &LockName,
