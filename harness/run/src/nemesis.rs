@@ -184,6 +184,8 @@ impl Nemesis {
 
     async fn apply(self: &Arc<Self>, number: u64, resolved: Resolved) -> Result<InForce, RunError> {
         let mut force = self.force.lock().await;
+        // What a fault is said to change must have been otherwise before.
+        let before = self.measure_before(&resolved, &force).await?;
         let in_force = InForce { number, dropped_before: self.dropped(&resolved), resolved };
         let resolved = &in_force.resolved;
         for link in &resolved.links {
@@ -218,9 +220,28 @@ impl Nemesis {
         force.faults.insert(number);
         self.event(&in_force, Stage::Start);
         self.progress.fault(number, Some(resolved.what.clone()));
-        let (proven, what, measured) = self.measure(&in_force, &force, Stage::Start).await?;
-        self.evidence(number, Stage::Start, proven, what, measured);
+        let (proven, during, measured) = self.measure(&in_force, &force, Stage::Start).await?;
+        let what = match before.is_empty() {
+            true => format!("before: as it should be; {during}"),
+            false => format!("before: {}; {during}", before.join(", ")),
+        };
+        self.evidence(number, Stage::Start, proven && before.is_empty(), what, measured);
         Ok(in_force)
+    }
+
+    /// What is not as it should be before a fault is applied.
+    async fn measure_before(self: &Arc<Self>, resolved: &Resolved, force: &Force) -> Result<Vec<String>, RunError> {
+        if !resolved.links.is_empty() {
+            return Ok(self.measure_links(force).await?.wrong);
+        }
+        let mut wrong = Vec::new();
+        for host in resolved.victims() {
+            let (claim, ok) = self.measure_process(resolved.effect, host, force, Stage::Start).await;
+            if !ok {
+                wrong.push(claim);
+            }
+        }
+        Ok(wrong)
     }
 
     async fn heal(self: &Arc<Self>, in_force: InForce) -> Result<(), RunError> {
