@@ -96,11 +96,8 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
     }
 
     pub(crate) fn append(&mut self, record: R) {
-        let synced = if self.pending.iter().any(|write| matches!(write, Write::Rewrite(_))) {
-            0
-        } else {
-            self.log.len() as u32
-        };
+        let synced =
+            if self.pending.iter().any(|write| matches!(write, Write::Rewrite(_))) { 0 } else { self.log.len() as u32 };
         self.pending.push(Write::Append(Written { record, synced }));
     }
 
@@ -213,7 +210,8 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
         }
         let bit = decision.below(bytes.len() as u64 * 8);
         bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-        self.left = Left::Damaged;
+        // Damage to the last record looks like a torn one; the reader tells the rest.
+        self.left = Left::Torn;
         self.read_back(&bytes);
     }
 

@@ -12,6 +12,10 @@ pub(crate) enum Event<M: Machine> {
     Wake { node: u16, life: u32 },
     /// Something reaches a seat's client host.
     Client { seat: u32, attempt: u32, input: ClientInput<M> },
+    /// A request on a connection is sent again if its link is cut.
+    Resend { to: u16, seat: u32, attempt: u32, life: u32, tries: u8, request: M::Request },
+    /// An answer likewise.
+    ResendAnswer { from: u16, seat: u32, attempt: u32, tries: u8, response: M::Response },
     /// A slot is asked what it does next.
     Slot { seat: u32 },
     /// A seat's operation has taken longer than the harness waits.
@@ -28,10 +32,12 @@ pub(crate) enum Event<M: Machine> {
     Started { node: u16, start: u32 },
     /// The controller shuts `victim` off for `asker`.
     Fence { asker: u16, life: u32, victim: u16 },
+    /// Somebody comes by and starts what the cluster itself shut off.
+    Operator,
     /// The main phase's time is up.
     MainOver,
     /// A phase's time is up.
-    Deadline { phase: u32 },
+    Deadline { stage: u32 },
     /// The nodes' logs are compared.
     Converge,
 }
@@ -40,11 +46,30 @@ pub(crate) enum Event<M: Machine> {
 #[derive(Debug)]
 pub(crate) enum NodeInput<M: Machine> {
     /// `life` is the receiver's that the connection was made with; zero is any.
-    Message { from: u16, life: u32, message: M::Message },
-    Timer { life: u32, timer: M::Timer, generation: u32 },
-    Synced { life: u32, through: u64 },
-    Request { life: u32, seat: u32, attempt: u32, request: M::Request },
-    Fenced { life: u32, victim: u16 },
+    Message {
+        from: u16,
+        life: u32,
+        message: M::Message,
+    },
+    Timer {
+        life: u32,
+        timer: M::Timer,
+        generation: u32,
+    },
+    Synced {
+        life: u32,
+        through: u64,
+    },
+    Request {
+        life: u32,
+        seat: u32,
+        attempt: u32,
+        request: M::Request,
+    },
+    Fenced {
+        life: u32,
+        victim: u16,
+    },
 }
 
 /// What can reach a client host about one seat's attempt.

@@ -21,11 +21,13 @@
 mod calendar;
 mod clients;
 mod clock;
+mod connections;
 mod coverage;
 mod digest;
 mod disk;
 mod event;
 mod faults;
+mod nemesis;
 mod network;
 mod node;
 mod phases;

@@ -1,0 +1,108 @@
+//! How fast the simulator is: short runs per second, events per second, and virtual time against
+//! real time.
+//!
+//! `cargo bench -p duress-sim --bench sim`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use duress_seed::Seed;
+use duress_sim::{Latency, SimPlan, Stats};
+use support::*;
+
+/// How long each measurement lasts.
+const FOR: Duration = Duration::from_secs(3);
+
+struct Measured {
+    runs: u64,
+    events: u64,
+    steps: u64,
+    operations: u64,
+    simulated: Duration,
+    took: Duration,
+}
+
+impl Measured {
+    fn print(&self, what: &str) {
+        let seconds = self.took.as_secs_f64();
+        println!(
+            "{what}: {:.0} runs/s, {:.2} M events/s, {:.2} M steps/s, {:.0} x real time; \
+             per run {:.0} events, {:.0} steps, {:.1} operations, {:.2} s simulated",
+            self.runs as f64 / seconds,
+            self.events as f64 / seconds / 1e6,
+            self.steps as f64 / seconds / 1e6,
+            self.simulated.as_secs_f64() / seconds,
+            self.events as f64 / self.runs as f64,
+            self.steps as f64 / self.runs as f64,
+            self.operations as f64 / self.runs as f64,
+            self.simulated.as_secs_f64() / self.runs as f64,
+        );
+    }
+}
+
+fn measure(mut run: impl FnMut(u64) -> Stats) -> Measured {
+    let mut measured =
+        Measured { runs: 0, events: 0, steps: 0, operations: 0, simulated: Duration::ZERO, took: Duration::ZERO };
+    let began = Instant::now();
+    for seed in 0.. {
+        let stats = run(seed);
+        measured.runs += 1;
+        measured.events += stats.events;
+        measured.steps += stats.steps;
+        measured.operations += stats.operations;
+        measured.simulated += stats.simulated;
+        if began.elapsed() > FOR {
+            break;
+        }
+    }
+    measured.took = began.elapsed();
+    measured
+}
+
+fn short(seed: u64) -> SimPlan {
+    let mut plan = SimPlan::new(5, 5, Duration::from_millis(1500), Seed(seed));
+    plan.network.latency = Latency::between(Duration::from_millis(1), Duration::from_millis(10));
+    plan.schedule = common_faults(&plan, Duration::from_millis(500), true);
+    plan
+}
+
+fn main() {
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only.as_str()));
+    let mut world = paxos_world();
+    if wanted("short") {
+        measure(|seed| {
+            let plan = short(seed);
+            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 45));
+            let stats = run.stats;
+            world.recycle(run);
+            stats
+        })
+        .print("short runs, Paxos 5 nodes 5 clients, 3 faults");
+    }
+    if wanted("checked") {
+        measure(|seed| {
+            let plan = short(seed);
+            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 45));
+            std::hint::black_box(judge(&run, &register_options(), true));
+            let stats = run.stats;
+            world.recycle(run);
+            stats
+        })
+        .print("the same, with every checker");
+    }
+    if wanted("long") {
+        measure(|seed| {
+            let mut plan = SimPlan::new(5, 5, Duration::from_secs(100), Seed(seed));
+            plan.network.latency = Latency::between(Duration::from_millis(1), Duration::from_millis(10));
+            plan.schedule = common_faults(&plan, Duration::from_secs(5), true);
+            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 10_000));
+            let stats = run.stats;
+            world.recycle(run);
+            stats
+        })
+        .print("long runs, 100 operations/s");
+    }
+}

@@ -1,0 +1,250 @@
+//! Messages between nodes on their way.
+
+use duress_machine::client::Answer;
+use duress_machine::{Machine, NodeId};
+
+use crate::Service;
+use crate::event::{Event, NodeInput};
+use crate::network::{BACKOFF, MAX_WAITING, RESEND, State, UNACKNOWLEDGED};
+use crate::plan::Transport;
+use crate::watch::Happening;
+use crate::world::{Running, about};
+
+impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
+where
+    M::Response: Answer,
+{
+    /// A node sends a message to another.
+    pub(crate) fn send(&mut self, from: usize, to: usize, message: M::Message) {
+        self.s.stats.messages += 1;
+        self.show(Happening::Sent { from: NodeId(from as u16), to: NodeId(to as u16), message: &message });
+        match self.s.links.transport {
+            Transport::Stream => self.send_on_connection(from, to, message),
+            Transport::Datagram => self.send_datagram(from, to, message),
+        }
+    }
+
+    fn send_datagram(&mut self, from: usize, to: usize, message: M::Message) {
+        if !self.s.links.passes(from, to) {
+            return self.lost(from, to, 1);
+        }
+        let network = &self.plan.network;
+        let link = self.s.links.link(from, to);
+        let number = self.s.links.number(link);
+        if network.loss > 0.0 && self.decide(about::LOSS, link as u64, number).chance(network.loss) {
+            return self.lost(from, to, 1);
+        }
+        if network.duplicate > 0.0 && self.decide(about::DUPLICATE, link as u64, number).chance(network.duplicate) {
+            let drawn = self.s.links.latency.draw(self.decide(about::AGAIN, link as u64, number));
+            let takes = self.s.links.takes(link, drawn) * 2;
+            let input = NodeInput::Message { from: from as u16, life: 0, message: message.clone() };
+            self.after(takes, Event::Node { node: to as u16, input });
+        }
+        let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, link as u64, number));
+        let mut takes = self.s.links.takes(link, drawn);
+        if network.reorder > 0.0 {
+            let decision = self.decide(about::REORDER, link as u64, number);
+            if decision.chance(network.reorder) {
+                let most = u64::try_from(network.reorder_by.as_nanos()).unwrap_or(u64::MAX >> 8);
+                // What decided that it is held up is spent; the rest of the bits say for how long.
+                takes += decision.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) % (most + 1);
+            }
+        }
+        let input = NodeInput::Message { from: from as u16, life: 0, message };
+        self.after(takes, Event::Node { node: to as u16, input });
+    }
+
+    fn lost(&mut self, from: usize, to: usize, messages: usize) {
+        self.s.stats.dropped += messages as u64;
+        self.show(Happening::Lost { from: NodeId(from as u16), to: NodeId(to as u16), messages });
+    }
+
+    fn send_on_connection(&mut self, from: usize, to: usize, message: M::Message) {
+        let at = self.s.links.connection(from, to);
+        match self.s.links.connections[at].state {
+            State::Up => {
+                if !self.s.links.passes(from, to) {
+                    return self.stall(at, Some(message));
+                }
+                let peer = &self.s.nodes[to];
+                let whole = peer.up() && peer.life == self.s.links.connections[at].life;
+                let acknowledged = self.s.links.open(to, from);
+                match (whole, acknowledged) {
+                    (true, true) => self.deliver(from, to, message),
+                    (true, false) => {
+                        self.deliver(from, to, message);
+                        self.stall(at, None);
+                    }
+                    // The host answers for the process that is gone: there is no such connection.
+                    (false, true) => {
+                        self.lost(from, to, 1);
+                        self.break_connection(at);
+                    }
+                    (false, false) => self.stall(at, Some(message)),
+                }
+            }
+            State::Stalled { .. } => {
+                if self.s.links.connections[at].deaf && self.s.links.passes(from, to) {
+                    self.deliver(from, to, message);
+                } else {
+                    self.s.links.connections[at].waiting.push_back(message);
+                }
+            }
+            State::Down { .. } => {
+                let waiting = &mut self.s.links.connections[at].waiting;
+                let full = waiting.len() >= MAX_WAITING;
+                let dropped = if full { waiting.len() } else { 0 };
+                if full {
+                    waiting.clear();
+                }
+                waiting.push_back(message);
+                if dropped > 0 {
+                    self.lost(from, to, dropped);
+                }
+            }
+        }
+    }
+
+    /// Sends a message on a connection that carries it.
+    fn deliver(&mut self, from: usize, to: usize, message: M::Message) {
+        let link = self.s.links.link(from, to);
+        let number = self.s.links.number(link);
+        let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, link as u64, number));
+        let mut takes = self.s.links.takes(link, drawn);
+        let loss = self.plan.network.loss;
+        if loss > 0.0 && self.decide(about::LOSS, link as u64, number).chance(loss) {
+            takes += RESEND[0];
+        }
+        let at = self.s.links.connection(from, to);
+        let connection = &mut self.s.links.connections[at];
+        let arrives = (self.s.now + takes).max(connection.last_arrival);
+        connection.last_arrival = arrives;
+        let input = NodeInput::Message { from: from as u16, life: connection.life, message };
+        self.at(arrives, Event::Node { node: to as u16, input });
+    }
+
+    /// From now on nothing that is sent on the connection is acknowledged.
+    fn stall(&mut self, at: usize, message: Option<M::Message>) {
+        let now = self.s.now;
+        let connection = &mut self.s.links.connections[at];
+        connection.state = State::Stalled { since: now, resends: 0 };
+        connection.deaf = message.is_none();
+        connection.epoch += 1;
+        connection.waiting.extend(message);
+        let epoch = connection.epoch;
+        self.at(now + RESEND[0], Event::Link { link: at as u32, epoch });
+    }
+
+    /// The connection is gone, and with it what was in flight.
+    fn break_connection(&mut self, at: usize) {
+        let now = self.s.now;
+        let connection = &mut self.s.links.connections[at];
+        let waiting = connection.waiting.len();
+        connection.waiting.clear();
+        connection.state = State::Down { backoff: BACKOFF.0 };
+        connection.epoch += 1;
+        let epoch = connection.epoch;
+        self.at(now + BACKOFF.0, Event::Link { link: at as u32, epoch });
+        let (from, to) = self.s.links.ends(at);
+        if waiting > 0 {
+            self.lost(from, to, waiting);
+        }
+    }
+
+    /// A connection's time has come: to send again, to be given up, or to be made anew.
+    pub(crate) fn look_at_connection(&mut self, at: usize, epoch: u32) {
+        let now = self.s.now;
+        let (from, to) = self.s.links.ends(at);
+        if self.s.links.connections[at].epoch != epoch || !self.s.nodes[from].up() {
+            return;
+        }
+        let forth = self.s.links.passes(from, to);
+        let back = self.s.links.open(to, from);
+        let peer = &self.s.nodes[to];
+        let (peer_up, peer_life) = (peer.up(), peer.life);
+        match self.s.links.connections[at].state {
+            State::Up => {}
+            State::Stalled { since, resends } => {
+                let same = peer_up && peer_life == self.s.links.connections[at].life;
+                match (forth, back) {
+                    (true, true) if !same => self.break_connection(at),
+                    (true, true) => {
+                        self.s.links.connections[at].state = State::Up;
+                        self.flush_connection(at, from, to);
+                    }
+                    _ if now >= since + UNACKNOWLEDGED => {
+                        self.s.coverage.count("connection broken", "in flight lost", "");
+                        self.break_connection(at);
+                    }
+                    _ => {
+                        if forth && same {
+                            self.flush_connection(at, from, to);
+                        }
+                        let connection = &mut self.s.links.connections[at];
+                        connection.deaf = forth;
+                        let resends = (resends + 1).min(RESEND.len() as u8 - 1);
+                        connection.state = State::Stalled { since, resends };
+                        let next = since + RESEND[usize::from(resends)];
+                        self.at(next.max(now + 1), Event::Link { link: at as u32, epoch });
+                    }
+                }
+            }
+            // A process that stands still does not connect.
+            State::Down { .. } if forth && back && peer_up && !self.s.nodes[from].stopped => {
+                // The handshake takes a way there and back before the first message leaves.
+                let takes = self.latency(from, to) + self.latency(to, from);
+                let connection = &mut self.s.links.connections[at];
+                connection.state = State::Up;
+                connection.life = peer_life;
+                connection.last_arrival = connection.last_arrival.max(now + takes);
+                self.flush_connection(at, from, to);
+            }
+            State::Down { backoff } => {
+                let connection = &mut self.s.links.connections[at];
+                connection.state = State::Down { backoff: (backoff * 2).min(BACKOFF.1) };
+                self.at(now + backoff, Event::Link { link: at as u32, epoch });
+            }
+        }
+    }
+
+    fn flush_connection(&mut self, at: usize, from: usize, to: usize) {
+        while let Some(message) = self.s.links.connections[at].waiting.pop_front() {
+            self.deliver(from, to, message);
+        }
+    }
+
+    /// A node that has just started connects to all others.
+    pub(crate) fn connect_node(&mut self, node: usize) {
+        if self.s.links.transport == Transport::Datagram {
+            return;
+        }
+        for to in (0..self.s.nodes.len()).filter(|to| *to != node) {
+            let at = self.s.links.connection(node, to);
+            let connection = &mut self.s.links.connections[at];
+            connection.state = State::Down { backoff: BACKOFF.0 };
+            connection.epoch += 1;
+            let epoch = connection.epoch;
+            self.at(self.s.now, Event::Link { link: at as u32, epoch });
+        }
+    }
+
+    /// A node's process is gone. Its own connections go with it; those of the others break as soon
+    /// as they hear of it.
+    pub(crate) fn disconnect_node(&mut self, node: usize) {
+        if self.s.links.transport == Transport::Datagram {
+            return;
+        }
+        for peer in (0..self.s.nodes.len()).filter(|peer| *peer != node) {
+            let own = self.s.links.connection(node, peer);
+            let connection = &mut self.s.links.connections[own];
+            connection.waiting.clear();
+            connection.state = State::Down { backoff: BACKOFF.0 };
+            connection.epoch += 1;
+            let theirs = self.s.links.connection(peer, node);
+            let heard = self.s.links.open(node, peer) && self.s.nodes[peer].up();
+            if heard && !matches!(self.s.links.connections[theirs].state, State::Down { .. }) {
+                self.break_connection(theirs);
+            }
+        }
+    }
+}
