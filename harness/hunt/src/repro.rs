@@ -1,0 +1,488 @@
+//! The file that a finding is kept in: everything that its run depends on but the code.
+//!
+//! Such a file may come from anywhere. It is read strictly: nothing unknown, nothing out of
+//! bounds, no more of anything than a run can have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use duress_fault::{Fault, Grudge, Host, Selector, Sides};
+use duress_scenario::Scenario;
+use duress_sim::{Clocks, Crash, Disk, Latency, Network, SimFault, Timed, Transport};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Case, Property, Selection};
+
+/// A finding that can be repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repro {
+    /// The version of Duress that wrote it.
+    pub version: String,
+    /// What is violated.
+    pub property: Property,
+    /// How, in a sentence.
+    pub summary: String,
+    /// The hash of everything that happens in the run.
+    pub trace_hash: u64,
+    /// The run.
+    pub case: Case,
+}
+
+/// What is wrong with a repro file.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{file}: {problem}")]
+pub struct ReproError {
+    file: String,
+    problem: String,
+}
+
+/// The version of the format.
+const FORMAT: u32 = 1;
+/// No repro file is longer, in bytes.
+const MAX_FILE: usize = 1 << 20;
+const MAX_FAULTS: usize = 1_000;
+const MAX_NAMES: usize = 1_000;
+const MAX_OPERATIONS: usize = 100_000;
+const MAX_EVENTS: u64 = 1_000_000_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    format: u32,
+    duress: String,
+    violates: String,
+    summary: String,
+    trace_hash: String,
+    scenario: serde_yaml::Value,
+    schedule: Vec<TimedRow>,
+    operations: SelectionRow,
+    network: NetworkRow,
+    disk: DiskRow,
+    clocks: ClocksRow,
+    startup: LatencyRow,
+    max_events: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TimedRow {
+    number: u64,
+    at: Span,
+    lasts: Span,
+    fault: FaultRow,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum FaultRow {
+    Partition { links: LinksRow, split_clients: bool },
+    Delay { links: LinksRow, by: Span },
+    Crash { who: Who },
+    Pause { who: Who },
+    PowerLoss { who: Who },
+    SlowDisk { who: Who, by: Span },
+    FullDisk { who: Who },
+    ClockJump { who: Who, by: Span, back: bool },
+    ClockRate { who: Who, ppm: i32 },
+    SlowNode { who: Who, by: Span },
+}
+
+/// A grudge's name, or links.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum LinksRow {
+    Named(String),
+    OneWay(OneWay),
+    Both(Vec<(String, String)>),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OneWay {
+    one_way: Vec<(String, String)>,
+}
+
+/// A selector's name, or hosts.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Who {
+    Selector(String),
+    Hosts(Vec<String>),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SelectionRow {
+    limits: BTreeMap<usize, u64>,
+    skipped: Vec<(usize, u64)>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LatencyRow {
+    low: Span,
+    high: Span,
+    spikes: f64,
+    spike: Span,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkRow {
+    latency: LatencyRow,
+    spread: f64,
+    datagrams: bool,
+    loss: f64,
+    duplicate: f64,
+    reorder: f64,
+    reorder_by: Span,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum CrashRow {
+    Kill,
+    Power,
+    Either,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct DiskRow {
+    sync: LatencyRow,
+    crash: CrashRow,
+    corruption: f64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ClocksRow {
+    offset: Span,
+    drift_ppm: u32,
+}
+
+/// A duration, written to the nanosecond: `1s 500ms`.
+struct Span(Duration);
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = |why: &dyn std::fmt::Display| {
+            let shown: String = text.chars().take(40).collect();
+            serde::de::Error::custom(format!("`{shown}` is no duration such as 1s or 250ms: {why}"))
+        };
+        let duration = humantime::parse_duration(&text).map_err(|e| wrong(&e))?;
+        if duration > DAY { Err(wrong(&"longer than a day")) } else { Ok(Span(duration)) }
+    }
+}
+
+impl Repro {
+    /// The repro as a file.
+    pub fn to_yaml(&self) -> String {
+        let case = &self.case;
+        let scenario = serde_yaml::from_str(&case.bare_scenario().to_yaml());
+        let file = File {
+            format: FORMAT,
+            duress: self.version.clone(),
+            violates: self.property.name().into(),
+            summary: self.summary.clone(),
+            trace_hash: format!("{:016x}", self.trace_hash),
+            scenario: scenario.expect("a scenario's text is YAML"),
+            schedule: case.schedule.iter().map(write_timed).collect(),
+            operations: SelectionRow {
+                limits: case.operations.limits.clone(),
+                skipped: case.operations.skipped.iter().copied().collect(),
+            },
+            network: write_network(&case.network),
+            disk: DiskRow {
+                sync: write_latency(case.disk.sync),
+                crash: match case.disk.crash {
+                    Crash::Kill => CrashRow::Kill,
+                    Crash::Power => CrashRow::Power,
+                    Crash::Either => CrashRow::Either,
+                },
+                corruption: case.disk.corruption,
+            },
+            clocks: ClocksRow { offset: Span(case.clocks.offset), drift_ppm: case.clocks.drift_ppm },
+            startup: write_latency(case.startup),
+            max_events: case.max_events,
+        };
+        // Strings, numbers, lists and maps: nothing that YAML can't say.
+        serde_yaml::to_string(&file).expect("a repro can be written as YAML")
+    }
+
+    /// Reads a repro file; `file` is its name, for messages.
+    ///
+    /// # Errors
+    /// If it is none, or asks for what can't be.
+    pub fn parse(bytes: &[u8], file: &str) -> Result<Repro, ReproError> {
+        let read = || {
+            if bytes.len() > MAX_FILE {
+                return Err(format!("longer than {} KiB, so it is no repro file", MAX_FILE >> 10));
+            }
+            let text = std::str::from_utf8(bytes).map_err(|e| format!("this is not UTF-8 text: {e}"))?;
+            let file: File = serde_yaml::from_str(text).map_err(|e| clipped(&e.to_string()))?;
+            file.check()
+        };
+        read().map_err(|problem: String| ReproError { file: file.into(), problem })
+    }
+}
+
+/// Messages show a part of what they are about, which may be long.
+fn clipped(message: &str) -> String {
+    message.chars().take(500).collect()
+}
+
+type Checked<T> = Result<T, String>;
+
+impl File {
+    fn check(self) -> Checked<Repro> {
+        if self.format != FORMAT {
+            return Err(format!("its format is {}, and this version of Duress reads format {FORMAT}", self.format));
+        }
+        let name = |text: &str, what: &str, longest: usize| {
+            let fits = !text.is_empty() && text.len() <= longest && !text.chars().any(char::is_control);
+            if fits { Ok(text.to_owned()) } else { Err(format!("{what} must be a short text")) }
+        };
+        let scenario = serde_yaml::to_string(&self.scenario).map_err(|e| clipped(&e.to_string()))?;
+        let scenario = Scenario::parse(&scenario, "its scenario", &[]).map_err(|e| e.to_string())?;
+        if scenario.seed.is_none() {
+            return Err("its scenario has no `seed`, so there is nothing to repeat".into());
+        }
+        most("schedule", self.schedule.len(), MAX_FAULTS)?;
+        most("operations.skipped", self.operations.skipped.len(), MAX_OPERATIONS)?;
+        most("operations.limits", self.operations.limits.len(), MAX_OPERATIONS)?;
+        let hosts: BTreeSet<Host> = scenario.node_names().into_iter().chain(scenario.client_names()).collect();
+        let schedule = self.schedule.iter().map(|row| read_timed(row, &hosts, &scenario));
+        let schedule = schedule.collect::<Checked<Vec<Timed>>>()?;
+        let numbers: BTreeSet<u64> = schedule.iter().map(|timed| timed.number).collect();
+        if numbers.len() < schedule.len() {
+            return Err("two faults of its schedule have the same number".into());
+        }
+        if !(1..=MAX_EVENTS).contains(&self.max_events) {
+            return Err(format!("max_events must be from 1 to {MAX_EVENTS}"));
+        }
+        if self.clocks.drift_ppm > 500_000 {
+            return Err("clocks.drift_ppm must be at most 500000".into());
+        }
+        let trace_hash = (self.trace_hash.len() == 16).then(|| u64::from_str_radix(&self.trace_hash, 16).ok());
+        let case = Case {
+            schedule,
+            operations: Selection {
+                limits: self.operations.limits,
+                skipped: self.operations.skipped.into_iter().collect(),
+            },
+            network: read_network(&self.network)?,
+            disk: Disk {
+                sync: read_latency("disk.sync", &self.disk.sync)?,
+                crash: match self.disk.crash {
+                    CrashRow::Kill => Crash::Kill,
+                    CrashRow::Power => Crash::Power,
+                    CrashRow::Either => Crash::Either,
+                },
+                corruption: share("disk.corruption", self.disk.corruption)?,
+            },
+            clocks: Clocks { offset: self.clocks.offset.0, drift_ppm: self.clocks.drift_ppm },
+            startup: read_latency("startup", &self.startup)?,
+            max_events: self.max_events,
+            scenario,
+        };
+        Ok(Repro {
+            version: name(&self.duress, "duress", 64)?,
+            property: Property::named(&name(&self.violates, "violates", 64)?),
+            summary: self.summary.chars().filter(|c| !c.is_control()).take(1_000).collect(),
+            trace_hash: trace_hash.flatten().ok_or("trace_hash must be 16 hexadecimal digits")?,
+            case,
+        })
+    }
+}
+
+fn most(what: &str, count: usize, most: usize) -> Checked<()> {
+    if count <= most { Ok(()) } else { Err(format!("{what} has {count} entries, and {most} is the most")) }
+}
+
+fn share(what: &str, share: f64) -> Checked<f64> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("{what} must be from 0 to 1")) }
+}
+
+fn write_latency(latency: Latency) -> LatencyRow {
+    let Latency { low, high, spikes, spike } = latency;
+    LatencyRow { low: Span(low), high: Span(high), spikes, spike: Span(spike) }
+}
+
+fn read_latency(what: &str, row: &LatencyRow) -> Checked<Latency> {
+    if row.low.0 > row.high.0 {
+        return Err(format!("{what}.low must not be more than {what}.high"));
+    }
+    if row.high.0.saturating_add(row.spike.0) > 100 * SECOND {
+        return Err(format!("{what} is longer than 100 s"));
+    }
+    let spikes = share(&format!("{what}.spikes"), row.spikes)?;
+    Ok(Latency { low: row.low.0, high: row.high.0, spikes, spike: row.spike.0 })
+}
+
+fn write_network(network: &Network) -> NetworkRow {
+    NetworkRow {
+        latency: write_latency(network.latency),
+        spread: network.spread,
+        datagrams: network.transport == Transport::Datagram,
+        loss: network.loss,
+        duplicate: network.duplicate,
+        reorder: network.reorder,
+        reorder_by: Span(network.reorder_by),
+    }
+}
+
+fn read_network(row: &NetworkRow) -> Checked<Network> {
+    if !(1.0..=1_000.0).contains(&row.spread) {
+        return Err("network.spread must be from 1 to 1000".into());
+    }
+    Ok(Network {
+        latency: read_latency("network.latency", &row.latency)?,
+        spread: row.spread,
+        transport: if row.datagrams { Transport::Datagram } else { Transport::Stream },
+        loss: share("network.loss", row.loss)?,
+        duplicate: share("network.duplicate", row.duplicate)?,
+        reorder: share("network.reorder", row.reorder)?,
+        reorder_by: row.reorder_by.0,
+    })
+}
+
+fn write_who(who: &Selector) -> Who {
+    match who {
+        Selector::Names(names) => Who::Hosts(names.iter().map(ToString::to_string).collect()),
+        other => Who::Selector(other.name().into()),
+    }
+}
+
+fn write_links(grudge: &Grudge) -> LinksRow {
+    let pairs = |links: &[(Host, Host)]| links.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+    match grudge {
+        Grudge::Links { links, one_way: true } => LinksRow::OneWay(OneWay { one_way: pairs(links) }),
+        Grudge::Links { links, one_way: false } => LinksRow::Both(pairs(links)),
+        named => LinksRow::Named(named.name().into()),
+    }
+}
+
+fn write_timed(timed: &Timed) -> TimedRow {
+    let fault = match &timed.fault {
+        SimFault::Common(Fault::Partition { grudge, clients }) => {
+            FaultRow::Partition { links: write_links(grudge), split_clients: *clients == Sides::Split }
+        }
+        SimFault::Common(Fault::Delay { grudge, by }) => FaultRow::Delay { links: write_links(grudge), by: Span(*by) },
+        SimFault::Common(Fault::Crash(who)) => FaultRow::Crash { who: write_who(who) },
+        SimFault::Common(Fault::Pause(who)) => FaultRow::Pause { who: write_who(who) },
+        SimFault::PowerLoss(who) => FaultRow::PowerLoss { who: write_who(who) },
+        SimFault::SlowDisk { who, by } => FaultRow::SlowDisk { who: write_who(who), by: Span(*by) },
+        SimFault::FullDisk(who) => FaultRow::FullDisk { who: write_who(who) },
+        SimFault::ClockJump { who, by, back } => {
+            FaultRow::ClockJump { who: write_who(who), by: Span(*by), back: *back }
+        }
+        SimFault::ClockRate { who, ppm } => FaultRow::ClockRate { who: write_who(who), ppm: *ppm },
+        SimFault::SlowNode { who, by } => FaultRow::SlowNode { who: write_who(who), by: Span(*by) },
+    };
+    TimedRow { number: timed.number, at: Span(timed.at), lasts: Span(timed.lasts), fault }
+}
+
+/// What a row's names are checked against.
+struct Reader<'a> {
+    hosts: &'a BTreeSet<Host>,
+    scenario: &'a Scenario,
+    number: u64,
+}
+
+impl Reader<'_> {
+    fn host(&self, name: &str) -> Checked<Host> {
+        let unknown = || format!("fault {}: there is no host named `{}`", self.number, clip_name(name));
+        self.hosts.get(name).cloned().ok_or_else(unknown)
+    }
+
+    fn who(&self, who: &Who) -> Checked<Selector> {
+        match who {
+            Who::Hosts(names) => {
+                most("the hosts of a fault", names.len(), MAX_NAMES)?;
+                if names.is_empty() {
+                    return Err(format!("fault {} names no host", self.number));
+                }
+                Ok(Selector::Names(names.iter().map(|name| self.host(name)).collect::<Checked<_>>()?))
+            }
+            Who::Selector(name) => {
+                let unknown = || format!("fault {}: there is no selector named `{}`", self.number, clip_name(name));
+                let selector = Selector::named(name).ok_or_else(unknown)?;
+                if selector.needs_primary() && !self.scenario.target.leads() {
+                    return Err(format!("fault {}: in this target nobody leads", self.number));
+                }
+                Ok(selector)
+            }
+        }
+    }
+
+    fn links(&self, row: &LinksRow) -> Checked<Grudge> {
+        let (pairs, one_way) = match row {
+            LinksRow::Named(name) => {
+                let unknown = || format!("fault {}: there is no grudge named `{}`", self.number, clip_name(name));
+                let grudge = Grudge::named(name).ok_or_else(unknown)?;
+                let fits = usize::from(self.scenario.target.nodes()) >= grudge.least_nodes();
+                if !fits || (grudge.needs_primary() && !self.scenario.target.leads()) {
+                    return Err(format!("fault {}: a {name} partition can't be in this target", self.number));
+                }
+                return Ok(grudge);
+            }
+            LinksRow::Both(pairs) => (pairs, false),
+            LinksRow::OneWay(one_way) => (&one_way.one_way, true),
+        };
+        most("the links of a fault", pairs.len(), MAX_NAMES)?;
+        let link = |(from, to): &(String, String)| {
+            let (from, to) = (self.host(from)?, self.host(to)?);
+            if from == to { Err(format!("fault {}: a link from {from} to itself", self.number)) } else { Ok((from, to)) }
+        };
+        Ok(Grudge::Links { links: pairs.iter().map(link).collect::<Checked<_>>()?, one_way })
+    }
+}
+
+fn clip_name(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(40).collect()
+}
+
+fn read_timed(row: &TimedRow, hosts: &BTreeSet<Host>, scenario: &Scenario) -> Checked<Timed> {
+    let reader = Reader { hosts, scenario, number: row.number };
+    let nodes_only = |who: &Who| match reader.who(who)? {
+        Selector::Holder | Selector::Client => Err(format!("fault {} is for nodes only", row.number)),
+        Selector::Names(names) if names.iter().any(|name| name.starts_with('c')) => {
+            Err(format!("fault {} is for nodes only", row.number))
+        }
+        who => Ok(who),
+    };
+    let fault = match &row.fault {
+        FaultRow::Partition { links, split_clients } => SimFault::Common(Fault::Partition {
+            grudge: reader.links(links)?,
+            clients: if *split_clients { Sides::Split } else { Sides::Stay },
+        }),
+        FaultRow::Delay { links, by } => SimFault::Common(Fault::Delay { grudge: reader.links(links)?, by: by.0 }),
+        FaultRow::Crash { who } => SimFault::Common(Fault::Crash(nodes_only(who)?)),
+        FaultRow::Pause { who } => SimFault::Common(Fault::Pause(reader.who(who)?)),
+        FaultRow::PowerLoss { who } => SimFault::PowerLoss(nodes_only(who)?),
+        FaultRow::SlowDisk { who, by } => SimFault::SlowDisk { who: nodes_only(who)?, by: by.0 },
+        FaultRow::FullDisk { who } => SimFault::FullDisk(nodes_only(who)?),
+        FaultRow::ClockJump { who, by, back } => {
+            SimFault::ClockJump { who: reader.who(who)?, by: by.0, back: *back }
+        }
+        FaultRow::ClockRate { who, ppm } => {
+            if ppm.unsigned_abs() > 1_000_000 {
+                return Err(format!("fault {}: ppm must be within a million", row.number));
+            }
+            SimFault::ClockRate { who: reader.who(who)?, ppm: *ppm }
+        }
+        FaultRow::SlowNode { who, by } => SimFault::SlowNode { who: nodes_only(who)?, by: by.0 },
+    };
+    Ok(Timed { number: row.number, at: row.at.0, lasts: row.lasts.0, fault })
+}

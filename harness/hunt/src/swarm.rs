@@ -1,0 +1,330 @@
+//! Drawing runs from a scenario, each different from the others.
+//!
+//! A hunt is a *swarm* (A. Groce et al., "Swarm testing", ISSTA 2012): every run leaves out some
+//! of what could be done and does the rest in its own measure, because a run that does everything
+//! at once seldom gets into the corners. Runs are short: about 60 to 300 operations.
+//!
+//! The scenario bounds what is drawn. Its target is taken as it is; there are at most as many
+//! clients, keys and client hosts; only its kinds of faults are used, plus, where it has crashes,
+//! what a real machine's crash brings with it (power loss, slow disks). Scripted faults are kept,
+//! all of them, but their pace is drawn.
+
+use std::time::Duration;
+
+use duress_fault::{Kind, Plan, Selector, Sides};
+use duress_scenario::{Faults, Scenario, Target, Workload};
+use duress_seed::{Decision, Seed};
+use duress_sim::{Crash, Latency, SimFault, Timed, Transport};
+
+use crate::Case;
+
+/// Faults that only a simulator can inject at will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Extra {
+    /// [`SimFault::PowerLoss`]
+    PowerLoss,
+    /// [`SimFault::SlowDisk`]
+    SlowDisk,
+    /// [`SimFault::FullDisk`]
+    FullDisk,
+    /// [`SimFault::ClockJump`]
+    ClockJump,
+    /// [`SimFault::ClockRate`]
+    ClockRate,
+    /// [`SimFault::SlowNode`]
+    SlowNode,
+}
+
+impl Extra {
+    /// Every one, with one line about it.
+    pub const ALL: &'static [(Extra, &'static str)] = &[
+        (Extra::PowerLoss, "nodes lose what was not synced, or find it torn"),
+        (Extra::SlowDisk, "syncs take longer"),
+        (Extra::FullDisk, "nodes that have to write stop, until there is room again"),
+        (Extra::ClockJump, "wall clocks jump"),
+        (Extra::ClockRate, "clocks run at another rate"),
+        (Extra::SlowNode, "nodes take longer for everything"),
+    ];
+
+    /// Its short name, as in a repro file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Extra::PowerLoss => "power-loss",
+            Extra::SlowDisk => "slow-disk",
+            Extra::FullDisk => "full-disk",
+            Extra::ClockJump => "clock-jump",
+            Extra::ClockRate => "clock-rate",
+            Extra::SlowNode => "slow-node",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Extra> {
+        Extra::ALL.iter().map(|(extra, _)| *extra).find(|extra| extra.name() == name)
+    }
+
+    /// What a hunt of this scenario uses unless told otherwise: no more than the faults of the
+    /// scenario imply. Clocks are left alone, because some settings promise nothing without them.
+    pub fn implied(scenario: &Scenario) -> Vec<Extra> {
+        match &scenario.faults {
+            Faults::Planned(plan) if plan.kinds.contains(&Kind::Crash) => {
+                vec![Extra::PowerLoss, Extra::SlowDisk, Extra::SlowNode]
+            }
+            Faults::Planned(plan) if !plan.kinds.is_empty() => vec![Extra::SlowNode],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What a decision is about; the first word of its key.
+mod about {
+    pub(super) const SIZE: u64 = 1;
+    pub(super) const PACE: u64 = 2;
+    pub(super) const KINDS: u64 = 3;
+    pub(super) const GRUDGES: u64 = 4;
+    pub(super) const CRASHES: u64 = 5;
+    pub(super) const PAUSES: u64 = 6;
+    pub(super) const FAULTS: u64 = 7;
+    pub(super) const EXTRAS: u64 = 8;
+    pub(super) const NETWORK: u64 = 9;
+    pub(super) const DISK: u64 = 10;
+    pub(super) const SCRIPT: u64 = 11;
+}
+
+/// No hunted run is longer than this many events, 50 times what an ordinary one takes.
+const MAX_EVENTS: u64 = 2_000_000;
+/// Extra faults are numbered from here, so that they never share decisions with the others.
+const EXTRA_NUMBERS: u64 = 1_000;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// To the microsecond, which is what scenario files hold.
+fn round(duration: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+struct Draw {
+    seed: Seed,
+}
+
+impl Draw {
+    fn decide(&self, about: u64, what: u64) -> Decision {
+        self.seed.decide(&[about, what])
+    }
+
+    /// From 1 to `most`: all of them half the time.
+    fn some(&self, about: u64, what: u64, least: u64, most: u64) -> u64 {
+        if most <= least || self.decide(about, what).chance(0.5) {
+            return most;
+        }
+        least + self.decide(about, what + 1_000).below(most - least + 1)
+    }
+
+    /// A duration on a logarithmic scale: short ones are as likely as long ones.
+    fn scale(&self, about: u64, what: u64, low: Duration, high: Duration) -> Duration {
+        let ratio = high.as_secs_f64() / low.as_secs_f64().max(1e-9);
+        round(low.mul_f64(ratio.max(1.0).powf(self.decide(about, what).unit())))
+    }
+
+    /// Some of these, at least one if there is any; each is left out half the time.
+    fn subset<T: Clone>(&self, about: u64, of: &[T]) -> Vec<T> {
+        let kept: Vec<T> = (0u64..)
+            .zip(of)
+            .filter(|(at, _)| self.decide(about, *at).chance(0.5))
+            .map(|(_, one)| one.clone())
+            .collect();
+        if !kept.is_empty() {
+            return kept;
+        }
+        self.decide(about, 1_000).pick(of).cloned().into_iter().collect()
+    }
+}
+
+/// How long the target waits before it takes a silent node for dead: faults much shorter than
+/// this are not noticed.
+fn notice(target: &Target) -> Duration {
+    match target {
+        Target::Paxos(paxos) => paxos.election_timeout,
+        Target::Quorum(quorum) => quorum.request_timeout,
+        Target::PrimaryBackup(primary_backup) => primary_backup.failover_timeout,
+    }
+}
+
+/// The run that `seed` draws from a scenario, with these extra kinds of faults.
+pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
+    let draw = Draw { seed: seed.derive("swarm") };
+    let mut case = Case::of(&Scenario { seed: Some(seed.0), ..scenario.clone() });
+    case.max_events = MAX_EVENTS;
+    let lock = matches!(scenario.workload, Workload::Lock(_));
+    case.scenario.clients = draw.some(about::SIZE, 0, 1, u64::from(scenario.clients)) as u16;
+    let hosts = scripted_clients(&scenario.faults).max(1);
+    case.scenario.clients = case.scenario.clients.max(hosts.min(scenario.clients));
+    let pace = match &scenario.faults {
+        Faults::Scripted(_) => {
+            // Leases and work don't change with the pace, so locks keep the pace they were given.
+            let pace = if lock { 1.0 } else { 1.0 / (2.0 + 6.0 * draw.decide(about::PACE, 0).unit()) };
+            pace.max(1.0 / scenario.time.as_secs_f64()).min(1.0)
+        }
+        // A second or more, as the scenario allows.
+        _ => (1.0 + 3.0 * draw.decide(about::PACE, 0).unit()).min(scenario.time.as_secs_f64())
+            / scenario.time.as_secs_f64(),
+    };
+    let pace = if lock && pace < 1.0 { (4.0 * pace).min(1.0) } else { pace };
+    case.scenario.time = round(scenario.time.mul_f64(pace)).max(Duration::from_secs(1)).min(scenario.time);
+    let operations = 60 + draw.decide(about::SIZE, 2).below(241);
+    size_workload(&mut case.scenario, &draw, operations);
+    case.schedule = match &scenario.faults {
+        Faults::None => Vec::new(),
+        Faults::Scripted(faults) => script(faults, pace, &case.scenario, &draw),
+        Faults::Planned(plan) => planned(plan, &case.scenario, &draw),
+    };
+    case.schedule.extend(extra(extras, &case.scenario, &draw));
+    case.schedule.sort_by_key(|timed| (timed.at, timed.number));
+    network(&mut case, &draw);
+    if extras.contains(&Extra::PowerLoss) && draw.decide(about::DISK, 0).chance(0.3) {
+        case.disk.crash = Crash::Either;
+    }
+    if draw.decide(about::DISK, 1).chance(0.3) {
+        case.disk.sync = Latency::between(ms(1), draw.scale(about::DISK, 2, ms(2), ms(40)));
+    }
+    case
+}
+
+/// The highest client host that a script names.
+fn scripted_clients(faults: &Faults) -> u16 {
+    let Faults::Scripted(faults) = faults else { return 0 };
+    let number = |host: &duress_fault::Host| host.strip_prefix('c').and_then(|n| n.parse().ok()).unwrap_or(0);
+    let of = |timed: &duress_fault::Timed| {
+        let links = match timed.fault.grudge() {
+            Some(duress_fault::Grudge::Links { links, .. }) => {
+                links.iter().flat_map(|(from, to)| [number(from), number(to)]).max()
+            }
+            _ => None,
+        };
+        let names = match timed.fault.selector() {
+            Some(Selector::Names(names)) => names.iter().map(number).max(),
+            _ => None,
+        };
+        links.max(names).unwrap_or(0)
+    };
+    faults.iter().map(of).max().unwrap_or(0)
+}
+
+fn size_workload(scenario: &mut Scenario, draw: &Draw, operations: u64) {
+    let time = scenario.time.as_secs_f64();
+    let clients = u64::from(scenario.clients);
+    let some = |what, most: u64| draw.some(about::SIZE, what, 2.min(most), most);
+    // Fewer processes than client hosts would leave hosts without any.
+    let processes = |most: u16| (some(10, u64::from(most).min(16)).max(clients).min(u64::from(most))) as u16;
+    let rate = (operations as f64 / time).ceil();
+    match &mut scenario.workload {
+        Workload::Register(register) => {
+            register.concurrency = processes(register.concurrency);
+            register.keys = draw.some(about::SIZE, 12, 1, u64::from(register.keys.min(4))) as u32;
+            register.rate = Some(register.rate.map_or(rate, |asked| asked.min(rate)));
+            register.ops = Some(register.ops.map_or(operations, |asked| asked.min(operations)));
+        }
+        Workload::Set(set) => {
+            set.concurrency = processes(set.concurrency);
+            set.rate = Some(set.rate.map_or(rate, |asked| asked.min(rate)));
+            set.ops = set.ops.min(operations);
+        }
+        Workload::Lock(lock) => {
+            lock.concurrency = processes(lock.concurrency);
+            lock.locks = draw.some(about::SIZE, 12, 1, u64::from(lock.locks.min(4))) as u32;
+            lock.ops = Some(lock.ops.map_or(operations * 2, |asked| asked.min(operations * 2)));
+        }
+    }
+}
+
+/// The scripted faults at another pace. None is made so short that it can't be noticed.
+fn script(faults: &[duress_fault::Timed], pace: f64, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
+    let noticed = notice(&scenario.target).mul_f64(1.0 + 3.0 * draw.decide(about::SCRIPT, 0).unit());
+    let timed = faults.iter().map(|fault| {
+        let mut timed = Timed::from(fault);
+        timed.at = round(fault.at.mul_f64(pace));
+        timed.lasts = round(fault.lasts.mul_f64(pace).max(noticed.min(fault.lasts)));
+        timed
+    });
+    timed.collect()
+}
+
+fn planned(plan: &Plan, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
+    let notice = notice(&scenario.target);
+    let kinds = draw.subset(about::KINDS, &plan.kinds);
+    let interval = draw.scale(about::FAULTS, 0, ms(150), (scenario.time / 2).max(ms(200)));
+    // From too short to be noticed to long enough for a change of leaders and more.
+    let duration = draw.scale(about::FAULTS, 1, ms(20), notice * 4).min(interval.mul_f64(0.8));
+    let split = plan.clients == Sides::Split || draw.decide(about::FAULTS, 2).chance(0.25);
+    let drawn = Plan {
+        interval,
+        duration,
+        grudges: draw.subset(about::GRUDGES, &plan.grudges),
+        clients: if split { Sides::Split } else { Sides::Stay },
+        crash: draw.subset(about::CRASHES, &plan.crash),
+        pause: draw.subset(about::PAUSES, &plan.pause),
+        delay: draw.scale(about::FAULTS, 3, ms(5), plan.delay.max(ms(10))),
+        kinds,
+    };
+    let schedule = drawn.schedule(draw.seed.derive("schedule"), scenario.time);
+    schedule
+        .faults()
+        .iter()
+        .map(|fault| {
+            let mut timed = Timed::from(fault);
+            (timed.at, timed.lasts) = (round(timed.at), round(timed.lasts).max(ms(1)));
+            timed
+        })
+        .collect()
+}
+
+fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
+    if extras.is_empty() || draw.decide(about::EXTRAS, 0).chance(0.4) {
+        return Vec::new();
+    }
+    let kinds = draw.subset(about::EXTRAS, extras);
+    let count = 1 + draw.decide(about::EXTRAS, 2_000).below(4);
+    let faults = (0..count).filter_map(|number| {
+        let decide = |what: u64| draw.decide(about::EXTRAS, 3_000 + number * 10 + what);
+        let who = [Selector::One, Selector::Minority, Selector::Majority, Selector::All];
+        let who = decide(0).pick(&who)?.clone();
+        let by = draw.scale(about::EXTRAS, 3_000 + number * 10 + 1, ms(1), ms(50));
+        let fault = match decide(2).pick(&kinds)? {
+            Extra::PowerLoss => SimFault::PowerLoss(who),
+            Extra::SlowDisk => SimFault::SlowDisk { who, by },
+            Extra::FullDisk => SimFault::FullDisk(who),
+            Extra::ClockJump => SimFault::ClockJump { who, by: by * 60, back: decide(3).chance(0.5) },
+            Extra::ClockRate => SimFault::ClockRate { who, ppm: decide(4).below(100_001) as i32 - 50_000 },
+            Extra::SlowNode => SimFault::SlowNode { who, by: by / 5 },
+        };
+        let lasts = draw.scale(about::EXTRAS, 3_000 + number * 10 + 5, ms(10), notice(&scenario.target) * 3);
+        let latest = scenario.time.saturating_sub(lasts);
+        let at = round(decide(6).between(Duration::ZERO, latest));
+        Some(Timed { number: EXTRA_NUMBERS + number, at, lasts, fault })
+    });
+    faults.collect()
+}
+
+fn network(case: &mut Case, draw: &Draw) {
+    let decide = |what| draw.decide(about::NETWORK, what);
+    let fast = draw.scale(about::NETWORK, 0, Duration::from_micros(100), ms(4));
+    let slow = draw.scale(about::NETWORK, 1, fast.max(ms(1)), ms(12));
+    case.network.latency = Latency::between(fast, slow.max(fast));
+    if decide(2).chance(0.3) {
+        case.network.latency.spikes = 0.01;
+        case.network.latency.spike = draw.scale(about::NETWORK, 3, ms(5), ms(60));
+    }
+    if decide(4).chance(0.3) {
+        case.network.spread = 1.0 + (decide(5).unit() * 40.0).floor() / 10.0;
+    }
+    if decide(6).chance(0.3) {
+        case.network.loss = 0.001 * (1 + decide(7).below(30)) as f64;
+    }
+    if decide(8).chance(0.2) {
+        case.network.transport = Transport::Datagram;
+        case.network.duplicate = 0.01 * decide(9).below(6) as f64;
+        case.network.reorder = 0.01 * decide(10).below(11) as f64;
+    }
+}
