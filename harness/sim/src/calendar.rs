@@ -13,12 +13,24 @@ pub(crate) struct Calendar<T> {
     sequence: u64,
 }
 
-/// Ordered by time, then by sequence. `place` never decides: sequences differ.
+/// The time, then the sequence, then the place, from the upper bits to the lower ones: one
+/// comparison orders by time and sequence, and the place never decides, since sequences differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    /// Time in the upper half, sequence in the lower one: one comparison.
-    order: u128,
-    place: u32,
+struct Entry(u128);
+
+/// So many bits name a place: no more things than that are ever planned at a time.
+const PLACE: u32 = 24;
+/// So many count the sequence: enough for a thousand times the events that a run may have.
+const SEQUENCE: u32 = 40;
+
+impl Entry {
+    fn time(self) -> u64 {
+        (self.0 >> (PLACE + SEQUENCE)) as u64
+    }
+
+    fn place(self) -> usize {
+        (self.0 as usize) & ((1 << PLACE) - 1)
+    }
 }
 
 impl<T> Default for Calendar<T> {
@@ -48,15 +60,16 @@ impl<T> Calendar<T> {
             }
         };
         self.sequence += 1;
-        let order = u128::from(at) << 64 | u128::from(self.sequence);
-        self.heap.push(Reverse(Entry { order, place }));
+        assert!(place >> PLACE == 0 && self.sequence >> SEQUENCE == 0, "a simulated run has got out of hand");
+        let order = u128::from(at) << (PLACE + SEQUENCE) | u128::from(self.sequence << PLACE | u64::from(place));
+        self.heap.push(Reverse(Entry(order)));
     }
 
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
         let Reverse(entry) = self.heap.pop()?;
-        let thing = self.slots[entry.place as usize].take();
-        self.free.push(entry.place);
-        thing.map(|thing| ((entry.order >> 64) as u64, thing))
+        let thing = self.slots[entry.place()].take();
+        self.free.push(entry.place() as u32);
+        thing.map(|thing| (entry.time(), thing))
     }
 }
 

@@ -32,9 +32,10 @@ impl Clock {
         if self.ppm == 0 {
             return true_time;
         }
-        // Both factors are bounded: runs last days at most, and clocks run at half to double speed.
-        let extra = i128::from(true_time) * i128::from(self.ppm) / i128::from(MILLION);
-        true_time.saturating_add_signed(extra as i64)
+        // In two parts, so that 64 bits do for any run and any rate.
+        let (millions, rest) = (true_time as i64 / MILLION, true_time as i64 % MILLION);
+        let ppm = i64::from(self.ppm);
+        true_time.saturating_add_signed(millions * ppm + (rest * ppm).div_euclid(MILLION))
     }
 
     pub(crate) fn monotonic(&self, now: u64) -> u64 {
@@ -55,11 +56,11 @@ impl Clock {
         if self.ppm == 0 || left == 0 {
             return now + left;
         }
-        let rate = i128::from(MILLION + i64::from(self.ppm));
+        let rate = (MILLION + i64::from(self.ppm)) as u64;
         // Rounded up, and one more for what was rounded down in between: a timer never fires
         // before the node's own clock has got there.
-        let true_left = (i128::from(left) * i128::from(MILLION)).div_euclid(rate) + 2;
-        now + true_left as u64
+        let (whole, rest) = (left / rate, left % rate);
+        now + (whole * MILLION as u64 + rest * MILLION as u64 / rate + 2)
     }
 
     /// Both clocks run faster than true by this much from now on; kept within half to double.

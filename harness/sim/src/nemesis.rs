@@ -99,6 +99,7 @@ where
         self.cover(&resolved, deed);
         let links = self.links_of(&resolved);
         let dropped_before = self.dropped_on(&links);
+        let before = self.measure_before(&resolved);
         for (from, to) in &links {
             let link = self.s.links.link(*from, *to);
             match deed {
@@ -116,8 +117,12 @@ where
         self.fault_event(event);
         let in_force =
             InForce { place, resolved, deed, dropped_before, healing: false, awaiting: Vec::new(), healed_at: 0 };
-        let (proven, what, measured) = self.measure(&in_force, Stage::Start);
-        self.evidence(number, Stage::Start, proven, what, measured);
+        let (proven, during, measured) = self.measure(&in_force, Stage::Start);
+        let what = match before.is_empty() {
+            true => format!("before: as it should be; {during}"),
+            false => format!("before: {}; {during}", before.join(", ")),
+        };
+        self.evidence(number, Stage::Start, proven && before.is_empty(), what, measured);
         self.s.in_force.push(in_force);
         let lasts = self.plan.schedule[place as usize].lasts;
         let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX >> 2);
@@ -318,6 +323,21 @@ where
 
     pub(crate) fn evidence(&mut self, fault: u64, stage: Stage, proven: bool, what: String, measured: Measured) {
         self.record(EventKind::Evidence(Evidence { fault, stage, proven, what, measured }));
+    }
+
+    /// What is not as it should be before a fault is applied.
+    fn measure_before(&self, resolved: &Resolved) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if resolved.links.is_empty() {
+            for node in self.victims(resolved).into_iter().filter(|host| *host < self.plan.nodes.len()) {
+                let state = &self.s.nodes[node];
+                // One that another fault holds down is as it should be.
+                if !state.up() && state.crashed_by == 0 && !state.starting && !state.halted {
+                    wrong.push(format!("the process of {} is gone", self.plan.nodes[node]));
+                }
+            }
+        }
+        wrong
     }
 
     /// Looks at what a stage of a fault claims.

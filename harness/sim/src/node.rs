@@ -521,7 +521,9 @@ where
 
     /// A node had asked for another one to be shut off: pulls the plug and tells it so.
     pub(crate) fn fence(&mut self, asker: u16, life: u32, victim: u16) {
-        if usize::from(victim) >= self.s.nodes.len() || victim == asker {
+        // The wish of a life that is over is void: it may itself have been shut off meanwhile.
+        let wisher = &self.s.nodes[usize::from(asker)];
+        if usize::from(victim) >= self.s.nodes.len() || victim == asker || !wisher.up() || wisher.life != life {
             return;
         }
         let state = &self.s.nodes[usize::from(victim)];
