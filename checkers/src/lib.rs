@@ -17,6 +17,7 @@
 
 mod budget;
 mod check;
+pub mod engine;
 pub mod faults;
 pub mod linearizable;
 pub mod mutex;

@@ -1,0 +1,197 @@
+//! The engine against naive searches, on very many tiny histories; and its certificates against
+//! the independent verifier. `DURESS_FUZZ` sets how many histories.
+
+use duress_checkers::Budget;
+use duress_checkers::engine::verify::verify;
+use duress_checkers::engine::{self, Action, History, Method, Operation, PENDING};
+use duress_checkers::register::{Register, RegisterOp, RegisterRet};
+use duress_checkers::wgl::{self, Entry, Outcome};
+use duress_seed::Seed;
+
+/// A tiny history. Two in three have random results; the rest are what a register did, a third of
+/// those with a result changed.
+fn tiny(seed: Seed) -> History {
+    let draw = |key: &[u64], below: u64| seed.decide(key).below(below);
+    let count = 2 + draw(&[0], 8) as usize;
+    let values = 1 + draw(&[1], 4);
+    let pending_share = [0, 1, 3, 6][draw(&[2], 4) as usize];
+    let (reads, writes) = [(4, 8), (2, 8), (5, 10), (3, 5)][draw(&[3], 4) as usize];
+    let unique = draw(&[4], 6) == 0;
+    let spread = 2 + draw(&[5], 8);
+    // Intervals: random moments, near each other for small spreads.
+    let mut moments: Vec<(u64, usize, bool)> = Vec::new();
+    for i in 0..count {
+        let n = i as u64;
+        let start = draw(&[10, n], count as u64 * 3);
+        moments.push((start * 100 + draw(&[11, n], 100), i, false));
+        moments.push(((start + draw(&[12, n], spread)) * 100 + 100 + draw(&[13, n], 100), i, true));
+    }
+    moments.sort_unstable();
+    let mut places = vec![(0, 0); count];
+    for (place, (_, i, end)) in moments.iter().enumerate() {
+        *(if *end { &mut places[*i].1 } else { &mut places[*i].0 }) = place as u32;
+    }
+    let mut operations: Vec<Operation> = Vec::new();
+    for (i, (invoked, returned)) in places.iter().enumerate() {
+        let n = i as u64;
+        let value = |what| draw(&[what, n], values) as u32;
+        let action = match draw(&[20, n], 10) {
+            x if x < reads => Action::Read(if unique { draw(&[21, n], count as u64) as u32 } else { value(21) }),
+            x if x < writes || unique => Action::Write(if unique { n as u32 + 1 } else { value(22) }),
+            9 if draw(&[25, n], 3) == 0 => Action::Differs(value(23)),
+            _ => Action::Cas { from: value(23), to: value(24) },
+        };
+        let pending = draw(&[26, n], 10) < pending_share;
+        operations.push(Operation {
+            key: 0,
+            action,
+            invoked: *invoked,
+            returned: if pending { PENDING } else { *returned },
+        });
+    }
+    if draw(&[6], 3) == 0 {
+        answer(seed, &mut operations);
+        if draw(&[7], 3) == 0 {
+            let victim = draw(&[8], count as u64) as usize;
+            if let Action::Read(value) = &mut operations[victim].action {
+                *value = (*value + 1) % values as u32;
+            }
+        }
+    }
+    History { operations, keys: 1, initial: 0 }
+}
+
+/// Gives the operations the results that a register would have, each at some moment in its span.
+fn answer(seed: Seed, operations: &mut [Operation]) {
+    let mut order: Vec<(u64, usize)> = Vec::new();
+    for (i, op) in operations.iter().enumerate() {
+        let end = if op.returned == PENDING { op.invoked + 12 } else { op.returned };
+        let moment = u64::from(op.invoked) * 64 + seed.decide(&[30, i as u64]).below(u64::from(end - op.invoked) * 64);
+        order.push((moment, i));
+    }
+    order.sort_unstable();
+    let mut held = 0;
+    for (_, i) in order {
+        match &mut operations[i].action {
+            Action::Read(value) => *value = held,
+            Action::Write(value) => held = *value,
+            Action::Cas { from, to } => {
+                *from = held;
+                held = *to;
+            }
+            Action::Differs(value) if *value == held => *value += 1,
+            Action::Differs(_) => {}
+        }
+    }
+}
+
+/// Tries every order of every subset that has all operations that returned. Remembers nothing but
+/// dead ends (the operations left and the value).
+fn naive(operations: &[Operation], held: u32, left: u32, dead: &mut Vec<(u32, u32)>) -> bool {
+    let all = || (0..operations.len()).filter(move |i| left & (1 << i) != 0);
+    let Some(first_return) = all().map(|i| operations[i].returned).filter(|at| *at != PENDING).min() else {
+        return true;
+    };
+    if dead.contains(&(held, left)) {
+        return false;
+    }
+    for i in all().filter(|i| operations[*i].invoked < first_return) {
+        let after = match operations[i].action {
+            Action::Read(value) if value == held => held,
+            Action::Differs(value) if value != held => held,
+            Action::Write(value) => value,
+            Action::Cas { from, to } if from == held => to,
+            _ => continue,
+        };
+        if naive(operations, after, left & !(1 << i), dead) {
+            return true;
+        }
+    }
+    dead.push((held, left));
+    false
+}
+
+fn is_possible(operations: &[Operation]) -> bool {
+    naive(operations, 0, (1 << operations.len()) - 1, &mut Vec::new())
+}
+
+/// What of a history counts up to a return, with what is in progress then left pending.
+fn until(history: &History, last: u32) -> Vec<Operation> {
+    let before = history.operations.iter().filter(|op| op.invoked < last);
+    let cut = before.map(|op| Operation { returned: if op.returned > last { PENDING } else { op.returned }, ..*op });
+    cut.filter(|op| op.returned != PENDING || matches!(op.action, Action::Write(_) | Action::Cas { .. })).collect()
+}
+
+fn histories() -> u64 {
+    std::env::var("DURESS_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(200_000)
+}
+
+#[test]
+fn the_engine_agrees_with_the_naive_search() {
+    let mut by_method = std::collections::BTreeMap::new();
+    let first = std::env::var("DURESS_FUZZ_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in first..first + histories() {
+        let history = tiny(Seed(seed));
+        let expected = is_possible(&history.operations);
+        let answer = &engine::check(&history, &Budget::default(), true)[0];
+        *by_method.entry((answer.method, expected)).or_insert(0u64) += 1;
+        match &answer.outcome {
+            Outcome::Linearizable { order } => {
+                assert!(expected, "seed {seed}: there is no order: {answer:?} {history:#?}");
+                assert_eq!(verify(&history, 0, order), Ok(()), "seed {seed}: {answer:?} {history:#?}");
+            }
+            Outcome::NotLinearizable { stuck } => {
+                assert!(!expected, "seed {seed}: there is an order: {answer:?} {history:#?}");
+                let end = history.operations[*stuck].returned;
+                assert!(!is_possible(&until(&history, end)), "seed {seed}: {answer:?} {history:#?}");
+                if answer.method != Method::Refutation {
+                    assert!(is_possible(&until(&history, end - 1)), "seed {seed}: {answer:?} {history:#?}");
+                }
+            }
+            Outcome::Unknown { .. } => panic!("seed {seed}: {answer:?} {history:#?}"),
+        }
+    }
+    println!("{by_method:?}");
+    for method in [Method::Zones, Method::Configurations] {
+        assert!(by_method.get(&(method, true)).is_some_and(|n| *n > histories() / 100), "{by_method:?}");
+    }
+    for method in [Method::Refutation, Method::Configurations] {
+        assert!(by_method.get(&(method, false)).is_some_and(|n| *n > histories() / 100), "{by_method:?}");
+    }
+}
+
+type RegisterEntry = Entry<RegisterOp<u32>, RegisterRet<u32>>;
+
+fn entries(history: &History) -> Vec<RegisterEntry> {
+    let entry = |op: &Operation| {
+        let (what, ret) = match op.action {
+            Action::Read(value) => (RegisterOp::Read, RegisterRet::Value(value)),
+            Action::Write(value) => (RegisterOp::Write(value), RegisterRet::Done),
+            Action::Cas { from, to } => (RegisterOp::Cas { from, to }, RegisterRet::Done),
+            Action::Differs(from) => (RegisterOp::Cas { from, to: 0 }, RegisterRet::Mismatch),
+        };
+        let passive = matches!(op.action, Action::Read(_) | Action::Differs(_));
+        let returned = (op.returned != PENDING).then_some((u64::from(op.returned), ret));
+        Entry { op: what, invoked: op.invoked.into(), returned, passive }
+    };
+    let known = |op: &&Operation| op.returned != PENDING || !matches!(op.action, Action::Differs(_));
+    history.operations.iter().filter(known).map(entry).collect()
+}
+
+#[test]
+fn the_engine_agrees_with_the_general_search() {
+    for seed in 0..histories() / 20 {
+        let entries = entries(&tiny(Seed(seed)));
+        let oracle = wgl::search(Register(0), &entries, &Budget::default());
+        let found = engine::search(0, &entries, &Budget::default());
+        let same = match (&oracle, &found) {
+            (Outcome::Linearizable { .. }, Outcome::Linearizable { .. }) => true,
+            // What is refuted cheaply is refuted by the first to see what can't be, which may come later.
+            (Outcome::NotLinearizable { stuck: a }, Outcome::NotLinearizable { stuck: b }) => {
+                entries[*a].returned.as_ref().map(|r| r.0) <= entries[*b].returned.as_ref().map(|r| r.0)
+            }
+            _ => false,
+        };
+        assert!(same, "seed {seed}: {oracle:?} {found:?} {entries:#?}");
+    }
+}
