@@ -3,9 +3,10 @@
 //!
 //! This crate knows nothing of how a history comes about or how it is judged. [`Event`] is the
 //! unit; [`jsonl`] is the stored form, one JSON object per line, readable after any crash up to
-//! the last complete line.
+//! the last complete line. [`formats`] reads the histories of other tools.
 
 mod event;
+pub mod formats;
 pub mod jsonl;
 mod op;
 mod pair;

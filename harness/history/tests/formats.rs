@@ -1,0 +1,362 @@
+//! Histories of other tools: what is read, what is refused and where, and that nothing panics.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use duress_history::formats::{
+    Conventions, Edn, Failed, Format, Function, Imported, Keys, Known, NilRead, Options, detect, read, read_from,
+};
+use duress_history::{EventKind, Op, Outcome, Ret, Value, operations};
+use proptest::prelude::*;
+
+fn corpus(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn import(name: &str) -> Imported {
+    read(&corpus(name), &Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// The value that a text spells, or the error's line, column and message.
+fn value(text: &str) -> Result<Edn, (usize, usize, String)> {
+    let history = format!("{{:process 0 :type :invoke :f :write :value\n{text}\n}}");
+    match read(history.as_bytes(), &Options { keys: Keys::Single, ..Options::default() }) {
+        Ok(imported) => Ok(imported.operations[0].argument.clone()),
+        Err(e) => Err((e.line, e.column, e.message)),
+    }
+}
+
+#[test]
+fn operation_maps_of_any_shape_are_read() {
+    let history = import("valid/wrapped.edn");
+    assert_eq!(history.format, Format::Edn);
+    assert_eq!(history.entries, 8);
+    assert!(!history.independent);
+    assert_eq!(history.nemesis.len(), 1);
+    assert_eq!(history.nemesis[0].process, "nemesis");
+    let [write, read, cas, open] = &history.operations[..] else { panic!("{:?}", history.operations) };
+    assert_eq!((&write.argument, write.outcome), (&Edn::Int(1), Outcome::Ok));
+    assert_eq!((&read.function, read.result.as_ref()), (&Function::Read, Some(&Edn::Int(1))));
+    assert_eq!(read.invoked.line, 4);
+    assert_eq!(read.completed.map(|m| (m.index, m.time_ns)), Some((4, Some(12))));
+    assert_eq!(cas.argument.as_sequence().map(<[_]>::len), Some(2));
+    assert_eq!(cas.error.as_ref().map(ToString::to_string).as_deref(), Some("[:timed-out \"late\"]"));
+    assert_eq!((open.completed, open.outcome), (None, Outcome::Info));
+    assert_eq!(open.argument, Edn::Char('\n'));
+}
+
+#[test]
+fn independent_tuples_give_keys() {
+    let history = import("valid/independent.edn");
+    assert!(history.independent);
+    let keys: Vec<String> = history.operations.iter().map(|o| o.key.as_ref().unwrap().to_string()).collect();
+    assert_eq!(keys, [":x", ":x", ":y"]);
+    let [read, cas, write] = &history.operations[..] else { panic!() };
+    assert_eq!((&read.argument, read.result.as_ref()), (&Edn::Nil, Some(&Edn::Nil)));
+    assert_eq!(cas.argument.to_string(), "[1 2]");
+    assert_eq!(cas.error, Some(Edn::Keyword("timed-out".into())));
+    assert_eq!(write.argument.to_string(), "[1 2]");
+    let single = Options { keys: Keys::Single, ..Options::default() };
+    let unsplit = formats_read("valid/independent.edn", &single);
+    assert!(unsplit.operations.iter().all(|o| o.key.is_none()));
+}
+
+fn formats_read(name: &str, options: &Options) -> Imported {
+    read(&corpus(name), options).unwrap()
+}
+
+#[test]
+fn a_cas_is_no_independent_tuple() {
+    let text = "{:process 0 :type :invoke :f :cas :value [1 2]}";
+    assert!(!read(text.as_bytes(), &Options::default()).unwrap().independent);
+    let keyed = Options { keys: Keys::Independent, ..Options::default() };
+    let text = "{:process 0 :type :invoke :f :read :value nil}";
+    let error = read(text.as_bytes(), &keyed).unwrap_err();
+    assert_eq!((error.line, error.column), (1, 1));
+    let other = "{:process 0 :type :invoke :f :read :value [1 nil]}\n{:process 0 :type :ok :f :read :value [2 7]}";
+    let error = read(other.as_bytes(), &Options::default()).unwrap_err();
+    assert_eq!((error.line, error.column), (2, 1));
+}
+
+#[test]
+fn text_logs_assert_what_failed() {
+    let history = import("valid/etcd.log");
+    assert_eq!(history.format, Format::JepsenLog);
+    assert_eq!(history.conventions, Conventions { nil_read: NilRead::Unset, failed: Failed::Assert });
+    assert_eq!(history.nemesis.len(), 1);
+    let known: Vec<Known<'_>> = history.operations.iter().map(|o| o.known(history.conventions)).collect();
+    assert_eq!(
+        known,
+        [Known::Happened(&Edn::Nil), Known::NotHeld(&Edn::Int(2)), Known::Nothing, Known::Maybe, Known::Maybe]
+    );
+    let converted = history.events();
+    assert_eq!((converted.unfit, converted.weakened, converted.unconstrained), (0, 1, 0));
+}
+
+#[test]
+fn conventions_can_be_chosen() {
+    let options = Options { nil_read: Some(NilRead::Unknown), failed: Some(Failed::Drop), ..Options::default() };
+    let history = formats_read("valid/etcd.log", &options);
+    let known: Vec<Known<'_>> = history.operations.iter().map(|o| o.known(history.conventions)).collect();
+    assert_eq!(known[..2], [Known::Nothing, Known::Nothing]);
+    assert_eq!(history.events().unconstrained, 1);
+}
+
+#[test]
+fn porcupine_text_keeps_appends() {
+    let history = import("valid/porcupine.txt");
+    assert_eq!(history.format, Format::Porcupine);
+    let functions: Vec<&str> = history.operations.iter().map(|o| o.function.name()).collect();
+    assert_eq!(functions, ["append", "get", "put"]);
+    assert_eq!(history.operations[1].result, Some(Edn::Text("".into())));
+    assert_eq!(history.operations[0].key, Some(Edn::Text("0".into())));
+    let converted = history.events();
+    assert_eq!(converted.unfit, 3);
+    assert_eq!(converted.first_unfit.map(|(line, _)| line), Some(1));
+}
+
+#[test]
+fn porcupine_without_appends_is_registers() {
+    let text = r#"{:process 0, :type :invoke, :f :get, :key "0", :value nil}
+{:process 0, :type :ok, :f :get, :key "0", :value ""}
+{:process 0, :type :invoke, :f :put, :key "0", :value "7"}"#;
+    let converted = read(text.as_bytes(), &Options::default()).unwrap().events();
+    assert_eq!(converted.unfit, 0);
+    let found = operations(&converted.events).unwrap();
+    assert_eq!(found[0].ret, Ret::Value(Value::Nil));
+    assert_eq!(found[0].op, Op::Read { key: "0".into() });
+    assert_eq!(found[1].op, Op::Write { key: "0".into(), value: Value::Text("\"7\"".into()) });
+}
+
+#[test]
+fn converted_events_are_a_history() {
+    let converted = import("valid/wrapped.edn").events();
+    let found = operations(&converted.events).unwrap();
+    assert_eq!(found.len(), 4);
+    assert_eq!(found[1].ret, Ret::Value(Value::Int(1)));
+    assert_eq!(found[2].error.as_deref(), Some("timed-out"));
+    // Entry 4 is stamped before entry 3; order is the text's.
+    let times: Vec<u64> = converted.events.iter().map(|e| e.time.0).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(matches!(converted.events.last().unwrap().kind, EventKind::Phase { .. }));
+}
+
+#[test]
+fn sets_become_elements_and_other_models_stay_generic() {
+    let set = "{:process 0 :type :invoke :f :add :value 3}{:process 0 :type :ok :f :add :value 3}
+        {:process 1 :type :invoke :f :read}{:process 1 :type :ok :f :read :value #{3 1}}";
+    let found = operations(&read(set.as_bytes(), &Options::default()).unwrap().events().events).unwrap();
+    assert_eq!(found[0].op, Op::Add { element: 3 });
+    assert_eq!(found[1].ret, Ret::Elements(vec![1, 3]));
+    let others = "({:process 0 :type :invoke :f :enqueue :value 3} {:process 1 :type :invoke :f :transfer
+        :value {:from 1 :to 2 :amount 5}} {:process 2 :type :invoke :f :txn :value [[:r 1 nil] [:append 2 3]]})";
+    let history = read(others.as_bytes(), &Options::default()).unwrap();
+    assert!(!history.independent);
+    assert_eq!(history.operations[1].argument.get("amount").and_then(Edn::as_int), Some(5));
+    assert_eq!(history.events().unfit, 3);
+    // Counter reads are numbers: not a set.
+    let counter = "{:process 0 :type :invoke :f :add :value 1}{:process 1 :type :invoke :f :read}
+        {:process 1 :type :ok :f :read :value 1}";
+    assert_eq!(read(counter.as_bytes(), &Options::default()).unwrap().events().unfit, 1);
+}
+
+#[test]
+fn numbers_are_canonical() {
+    for (text, expected) in [
+        ("12N", "12"),
+        ("+5", "5"),
+        ("-9223372036854775808", "-9223372036854775808"),
+        ("9223372036854775808", "9223372036854775808"),
+        ("1e5", "100000.0"),
+        ("100000.0", "100000.0"),
+        ("1.50M", "1.50M"),
+        ("-2/3", "-2/3"),
+        ("0x1F", "31"),
+        ("##Inf", "##Inf"),
+        ("\\u0041", "\\A"),
+        ("\"\\u00e9\\ud83d\\ude00\\101\"", "\"é😀A\""),
+        ("#{3 1 3}", "#{1 3}"),
+        ("{:b 1, :a [x/y true]}", "{:a [x/y true], :b 1}"),
+        ("#inst \"2020\"", "#inst \"2020\""),
+        ("#:ns{:a 1}", "#:ns {:a 1}"),
+        ("(1 #_ 2 #_#_ 3 4 5) ; six", "(1 5)"),
+    ] {
+        assert_eq!(value(text).map(|v| v.to_string()), Ok(expected.to_string()), "{text}");
+    }
+    for text in ["007", "1.", "2r101", "0x", "0x-1", "1/0", "1e", "1.5N", "1_000", "--1"] {
+        // `1.` is what Clojure takes for 1.0, and `--1` is a symbol.
+        match text {
+            "1." => assert_eq!(value(text).map(|v| v.to_string()), Ok("1.0".into())),
+            "--1" => assert_eq!(value(text), Ok(Edn::Symbol("--1".into()))),
+            _ => assert_eq!(value(text).map_err(|e| (e.0, e.1)), Err((2, 1)), "{text}"),
+        }
+    }
+}
+
+#[test]
+fn distinct_values_stay_distinct_as_text() {
+    // A keyword, a text that looks like it, a symbol and a text, a number and its text.
+    let values = [":a", "\":a\"", "b", "\"b\"", "1.0", "\"1.0\"", "true", "\"true\"", "\\c", "\"c\"", "[1]", "\"[1]\""];
+    let mut text = String::new();
+    for (process, value) in values.iter().enumerate() {
+        writeln!(text, "{{:process {process} :type :invoke :f :write :value {value}}}").unwrap();
+    }
+    let converted = read(text.as_bytes(), &Options::default()).unwrap().events();
+    let mut written: Vec<Value> = operations(&converted.events)
+        .unwrap()
+        .into_iter()
+        .map(|o| match o.op {
+            Op::Write { value, .. } => value,
+            other => panic!("{other}"),
+        })
+        .collect();
+    written.sort();
+    written.dedup();
+    assert_eq!(written.len(), values.len(), "{written:?}");
+}
+
+#[test]
+fn formats_are_detected() {
+    for (text, format) in [
+        ("\u{feff} ; x\n [{:type :ok}]", Format::Edn),
+        ("#jepsen.history.Op{:process 1}", Format::Edn),
+        ("{\"time\":0}", Format::JsonLines),
+        ("{:f :get, :key \"0\"}", Format::Porcupine),
+        ("{:f :read, :key 0}\n{:f :get :key 1}", Format::Edn),
+        ("2015-01-01 INFO  jepsen.util - 4\t:invoke\t:read\tnil", Format::JepsenLog),
+        ("", Format::Edn),
+    ] {
+        assert_eq!(detect(text.as_bytes()), format, "{text:?}");
+    }
+    let error = read(b"{\"time\":0}", &Options::default()).unwrap_err();
+    assert!(error.message.contains("JSON lines"), "{error}");
+}
+
+#[test]
+fn size_is_limited() {
+    let options = Options { max_bytes: 10, ..Options::default() };
+    for error in [read(&[b' '; 11], &options), read_from(&[b' '; 11][..], &options)] {
+        assert!(error.unwrap_err().message.contains("longer than 10 bytes"));
+    }
+}
+
+#[test]
+fn deep_nesting_and_giant_numbers_are_refused() {
+    for open in ["[", "(", "{", "#{", "#a ", "#_", "[#_"] {
+        let text = open.repeat(1 << 20);
+        let error = value(&text).unwrap_err();
+        assert_eq!(error.0, 2, "{open}: {error:?}");
+        assert!(error.2.contains("deep"), "{open}: {error:?}");
+    }
+    let error = value(&"9".repeat(1 << 20)).unwrap_err();
+    assert_eq!((error.0, error.1), (2, 1));
+    let deepest = format!("{}{}", "[".repeat(128), "]".repeat(128));
+    assert!(value(&deepest).is_ok());
+}
+
+/// Every hostile file is refused at the place and with the words that `expected.txt` gives.
+#[test]
+fn hostile_files_are_refused_where_they_are_wrong() {
+    let expected = String::from_utf8(corpus("hostile/expected.txt")).unwrap();
+    let mut found = String::new();
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/formats/hostile");
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "expected.txt")
+        .collect();
+    names.sort();
+    assert!(names.len() >= 30, "the corpus is missing");
+    for name in names {
+        let bytes = corpus(&format!("hostile/{name}"));
+        // The extension says the format: a log cut to nothing can't be detected.
+        let format = name.ends_with(".log").then_some(Format::JepsenLog);
+        let error = read(&bytes, &Options { format, ..Options::default() }).unwrap_err();
+        writeln!(found, "{name}: {error}").unwrap();
+    }
+    assert!(found == expected, "expected:\n{expected}\nfound:\n{found}");
+}
+
+fn edn() -> impl Strategy<Value = Edn> {
+    let leaf = prop_oneof![
+        Just(Edn::Nil),
+        any::<bool>().prop_map(Edn::Bool),
+        any::<i64>().prop_map(Edn::Int),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| Edn::Number(format!("{f:?}").into())),
+        any::<char>().prop_filter("no space", |c| !c.is_whitespace() || *c == '\n').prop_map(Edn::Char),
+        any::<String>().prop_map(|s| Edn::Text(s.into())),
+        "[a-z][a-z0-9/*+!?.-]{0,30}".prop_map(|s| Edn::Keyword(s.into())),
+        "x[a-z0-9/*+!?.-]{0,30}".prop_map(|s| Edn::Symbol(s.into())),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Edn::Vector),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Edn::List),
+            prop::collection::btree_set(inner.clone(), 0..4).prop_map(|s| Edn::Set(s.into_iter().collect())),
+            prop::collection::btree_map(inner.clone(), inner.clone(), 0..4)
+                .prop_map(|m| Edn::Map(m.into_iter().collect())),
+            ("[a-z]{1,8}", inner).prop_map(|(tag, value)| Edn::Tagged(tag.into(), Box::new(value))),
+        ]
+    })
+}
+
+/// Reads whatever it is in every format; an error must lie within the text.
+fn survives(bytes: &[u8]) {
+    for format in [None, Some(Format::Edn), Some(Format::JepsenLog), Some(Format::Porcupine)] {
+        for keys in [Keys::Auto, Keys::Independent] {
+            match read(bytes, &Options { format, keys, ..Options::default() }) {
+                Ok(imported) => {
+                    let converted = imported.events();
+                    operations(&converted.events).expect("converted events are well-formed");
+                }
+                Err(error) => {
+                    let lines = bytes.iter().filter(|b| **b == b'\n').count() + 1;
+                    assert!((1..=lines).contains(&error.line), "{error}");
+                    assert!((1..=bytes.len() + 1).contains(&error.column), "{error}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn values_read_back_as_they_were_printed(edn in edn()) {
+        prop_assert_eq!(value(&edn.to_string()), Ok(edn));
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        survives(&bytes);
+    }
+
+    #[test]
+    fn any_tokens_are_survived(tokens in prop::collection::vec(prop::sample::select(vec![
+        "{", "}", "[", "]", "(", ")", "#{", "#_", "#", "##NaN", "#tag", "\"", "\\", "\\u00", ";", "\n", "\t", " ", ":",
+        ":process", ":type", ":invoke", ":ok", ":info", ":f", ":cas", ":read", ":value", ":key", ":index", ":time",
+        "0", "1", "-1", "1N", "1.5M", "1/2", "nil", "INFO  jepsen.util - ", "é", "[1 [2 3]]", "[1 nil]",
+        "{:process 0 :type :invoke :f :read :value ", "{:process 0 :type :ok :f :read :value ",
+    ]), 0..60)) {
+        survives(tokens.concat().as_bytes());
+    }
+
+    #[test]
+    fn damaged_histories_are_survived(
+        file in prop::sample::select(vec!["wrapped.edn", "independent.edn", "etcd.log", "porcupine.txt"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..4),
+    ) {
+        let mut bytes = corpus(&format!("valid/{file}"));
+        for (at, byte, change) in changes {
+            let at = at.index(bytes.len().max(1));
+            match change {
+                0 if at < bytes.len() => bytes[at] = byte,
+                1 if at < bytes.len() => { bytes.remove(at); }
+                _ => bytes.truncate(at),
+            }
+        }
+        survives(&bytes);
+    }
+}
