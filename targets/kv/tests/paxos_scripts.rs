@@ -344,6 +344,28 @@ fn a_follower_keeps_the_lease_it_granted_even_if_it_restarts() {
 }
 
 #[test]
+fn a_new_leader_is_not_told_of_its_predecessors_rounds() {
+    let heartbeat = |ballot, number| Message::Accept {
+        ballot,
+        round: Round { number, sent: Duration::from_secs(number) },
+        commit: 0,
+        first: 1,
+        commands: Default::default(),
+    };
+    let mut follower = Alone::start_as(N2, &Config::new(3, Seed(1)), Vec::new());
+    let echoed = |follower: &Alone| match follower.sent.last() {
+        Some((_, Message::Accepted { round, .. })) => round.number,
+        other => panic!("no answer: {other:?}"),
+    };
+    follower.hear(N1, heartbeat(Ballot { round: 1, node: N1 }, 400));
+    assert_eq!(echoed(&follower), 400);
+    assert!(follower.promises(2));
+    // The promise of the ballot came before its leader's first message.
+    follower.hear(N3, heartbeat(Ballot { round: 2, node: N3 }, 5));
+    assert_eq!(echoed(&follower), 5, "reads would be answered without a majority's confirmation");
+}
+
+#[test]
 fn a_leader_uses_its_lease_no_longer_than_its_clock_allows() {
     let config = Config { reads: Reads::Lease, max_clock_drift_ppm: 100_000, ..Config::new(3, Seed(1)) };
     let mut leader = Alone::start(&config, Vec::new());

@@ -213,8 +213,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         bug: Bug::RetryAppliedTwice,
         name: "retry-applied-twice",
         modes: &[Paxos, PrimaryBackup],
-        description: "Repeated requests are recognised when they arrive, not when they are applied: a repetition \
-                      proposed by the next leader is applied again.",
+        description: "Requests that a client repeats are not recognised, and applied again.",
         resembles: "Kafka's producer before it became idempotent (0.11): a send repeated after a lost answer was \
                     appended twice.",
         needs: retries(needs(Register, &[Crash, Partition])),
@@ -259,15 +258,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         needs: needs(Register, &[Partition, Crash]),
     },
     Entry {
-        bug: Bug::EarlierViewCommittedByCounting,
-        name: "earlier-view-committed-by-counting",
-        modes: &[PrimaryBackup],
-        description: "A primary commits an entry of an earlier view because a majority has it, although a node that \
-                      lacks it may still win a later view.",
-        resembles: "No incident known to us. Figure 8 of the Raft paper (Ongaro and Ousterhout, 2014).",
-        needs: with(needs(Register, &[Partition, Crash, Network]), &[(PrimaryBackup, "nodes", "5")]),
-    },
-    Entry {
         bug: Bug::LogTruncatedPastCommit,
         name: "log-truncated-past-commit",
         modes: &[PrimaryBackup],
@@ -297,15 +287,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         needs: with(needs(Register, &[Partition]), &[(PrimaryBackup, "failover", "fenced")]),
     },
     Entry {
-        bug: Bug::PromotionBeforeFence,
-        name: "promotion-before-fence",
-        modes: &[PrimaryBackup],
-        description: "A backup asks for the primary to be shut off and takes over without waiting until it is.",
-        resembles: "No incident known to us. Cluster managers wait for the fencing agent's success before they \
-                    recover a resource, for this reason.",
-        needs: with(needs(Register, &[Partition]), &[(PrimaryBackup, "failover", "fenced")]),
-    },
-    Entry {
         bug: Bug::QuorumsDoNotOverlap,
         name: "quorums-do-not-overlap",
         modes: &[Quorum],
@@ -318,7 +299,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         bug: Bug::ReadRepairWritesOlderTag,
         name: "read-repair-writes-older-tag",
         modes: &[Quorum],
-        description: "A repaired value replaces whatever the replica holds, also a newer one.",
+        description: "Read repair sends the value that was read to every replica that answered otherwise, and it replaces \
+                      a newer one.",
         resembles: "Cassandra's deleted rows that come back: a repair from a replica that missed the deletion undoes \
                     it once the tombstone is gone.",
         needs: needs(Register, &[Network]),

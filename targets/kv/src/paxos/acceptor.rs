@@ -31,7 +31,6 @@ impl Paxos {
         self.become_follower(Some(from), now, effects);
         if ballot > self.promised || (unchecked && ballot < self.promised) {
             self.promise(ballot, effects);
-            self.last_round = Round::default();
         }
         self.part = Part::Follower { returning: false };
         self.leader = Some(from);
@@ -56,6 +55,9 @@ impl Paxos {
         self.accepted = self.commit();
         self.synced = self.commit();
         self.syncing.clear();
+        // Rounds are counted by each leader for itself: an earlier one's must not be echoed to this
+        // one, who would take it for an answer to what it has yet to ask.
+        self.last_round = Round::default();
         self.missing = false;
         self.owes_answer = false;
         self.incoming = None;

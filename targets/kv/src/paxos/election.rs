@@ -190,7 +190,11 @@ impl Paxos {
         let commit = self.commit();
         for peer in self.peers() {
             let message = Message::Prepare { ballot, commit };
-            self.journal.when_durable(Effect::Send { to: peer, message }, effects);
+            if self.bug(Bug::PromiseBeforeDurable) {
+                effects.send(peer, message);
+            } else {
+                self.journal.when_durable(Effect::Send { to: peer, message }, effects);
+            }
         }
         self.postpone(now);
         effects.set_timer(Timer::Election, self.deadline.saturating_sub(now.monotonic));
@@ -256,10 +260,11 @@ impl Paxos {
     pub(super) fn check_promises(&mut self, now: Reading, effects: &mut Effects<Self>) {
         let durable = self.journal.durable_position();
         let majority = self.majority();
+        let unsynced = self.bug(Bug::PromiseBeforeDurable);
         let Part::Candidate(Candidate { stage: Stage::Prepare { position, promises }, .. }) = &mut self.part else {
             return;
         };
-        if *position > durable || promises.len() + 1 < majority {
+        if (*position > durable && !unsynced) || promises.len() + 1 < majority {
             return;
         }
         let promises = std::mem::take(promises);
@@ -305,6 +310,7 @@ impl Paxos {
                 let ballot = Ballot { round: self.highest_round.saturating_add(1), node: self.me };
                 self.prepare(ballot, now, effects);
             }
+            Part::Candidate(_) if self.bug(Bug::DuellingProposers) => self.campaign(now, effects),
             // Somebody else tries as well: leave it the field for a random time.
             Part::Candidate(_) => {
                 self.become_follower(None, now, effects);

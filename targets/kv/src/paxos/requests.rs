@@ -6,6 +6,7 @@ use duress_machine::{Effects, Reading, RequestId};
 
 use super::{CHUNK, Part, Paxos, Reads};
 use crate::api::{ClientId, Op, Refusal, Request, Response};
+use crate::bugs::Bug;
 use crate::store::{Command, Outcome};
 
 /// How many changes, and how many reads, may wait at a leader.
@@ -87,7 +88,9 @@ impl Paxos {
             self.desk.reads.push_back(WaitingRead { id, op: request.op, round: self.round + 1 });
             return self.serve_reads(now, effects);
         }
-        if let Some(outcome) = self.store.seen(&request) {
+        if !self.bug(Bug::RetryAppliedTwice)
+            && let Some(outcome) = self.store.seen(&request)
+        {
             return effects.respond(id, self.response(outcome));
         }
         let name = (request.client, request.sequence);

@@ -52,7 +52,7 @@ impl PrimaryBackup {
             Failover::Fenced => {
                 self.canvass(now, effects);
                 if self.in_sync {
-                    self.fence_silent(previous.as_ref(), now, effects);
+                    self.fence_silent(previous.as_ref(), effects);
                 }
             }
         }
@@ -62,7 +62,7 @@ impl PrimaryBackup {
 
     /// Asks for those to be shut off who stand in the way: first the primary that fell silent,
     /// then whoever did not answer the attempt before.
-    fn fence_silent(&mut self, previous: Option<&Candidacy>, now: Reading, effects: &mut Effects<Self>) {
+    fn fence_silent(&mut self, previous: Option<&Candidacy>, effects: &mut Effects<Self>) {
         let primary = self.config.primary(self.view);
         for node in self.others() {
             let silent = match previous {
@@ -71,9 +71,6 @@ impl PrimaryBackup {
             };
             if silent {
                 effects.push(Effect::Fence { node });
-                if self.bug(Bug::PromotionBeforeFence) {
-                    self.fenced(node, now, effects);
-                }
             }
         }
     }
@@ -239,6 +236,9 @@ impl PrimaryBackup {
             self.adopt(view, now, effects);
             self.candidacy = candidacy;
             self.role = Role::Candidate;
+            if self.bug(Bug::PromiseBeforeDurable) {
+                return self.candidacy.take().map_or((), |candidacy| self.ask(candidacy, now, effects));
+            }
             self.awaiting = Some((self.journal.written(), Awaited::Campaign));
             return;
         }
@@ -249,7 +249,7 @@ impl PrimaryBackup {
             candidacy.sealed = true;
             let again: Vec<NodeId> = others.iter().copied().filter(|node| granted(node).is_none()).collect();
             candidacy.fenced.clear();
-            if !again.is_empty() && self.config.bug != Some(Bug::PromotionBeforeFence) {
+            if !again.is_empty() {
                 again.into_iter().for_each(|node| effects.push(Effect::Fence { node }));
                 return;
             }

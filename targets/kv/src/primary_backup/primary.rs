@@ -263,10 +263,8 @@ impl PrimaryBackup {
     pub(super) fn advance(&mut self, now: Reading, effects: &mut Effects<Self>) {
         let Some(leading) = &self.leading else { return };
         let own = if self.bug(Bug::LeaderCountsItselfBeforeDurable) { self.log.last() } else { self.log.durable() };
-        let view_change = self.bug(Bug::AsyncAckDuringViewChange) && self.log.applied() < leading.start;
         let commit = match (self.config.replication, self.config.failover) {
             (Replication::Async, _) => own,
-            _ if view_change => own,
             (Replication::Sync, Failover::Vote) => {
                 let mut matched: Vec<u64> = leading.peers.values().map(|peer| peer.matched).collect();
                 matched.push(own);
@@ -277,7 +275,9 @@ impl PrimaryBackup {
                 leading.peers.values().filter(|peer| peer.active).map(|peer| peer.matched).fold(own, u64::min)
             }
         };
-        if commit >= leading.start || self.bug(Bug::EarlierViewCommittedByCounting) {
+        let asynchronous = self.bug(Bug::AsyncAckDuringViewChange) && commit < leading.start;
+        let commit = if asynchronous { own } else { commit };
+        if commit >= leading.start {
             self.apply(commit, effects);
         }
     }

@@ -317,7 +317,9 @@ impl Quorum {
     fn repair(&mut self, to: NodeId, answer: &Answer, key: Key, tag: Tag, value: Value, effects: &mut Effects<Self>) {
         let Answer::Value(theirs) = answer else { return };
         match theirs {
-            Some((t, v)) if *t > tag => self.keep(key, *t, v.clone(), effects),
+            Some((t, v)) if *t > tag && self.config.bug != Some(Bug::ReadRepairWritesOlderTag) => {
+                self.keep(key, *t, v.clone(), effects)
+            }
             Some((t, _)) if *t == tag => {}
             _ if to == self.me => self.keep(key, tag, value, effects),
             _ => effects.send(to, Message::Repair { key, tag, value }),

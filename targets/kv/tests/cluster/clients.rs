@@ -1,8 +1,11 @@
 //! Clients of the test world: each has one call in progress, driven by the real client machine.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use duress_kv::api::{ClientId, Op, Request, Response};
+use duress_kv::api::{ClientId, Op, Reply, Request, Response};
 use duress_machine::client::{self, Action, Outcome, Policy};
 use duress_machine::{Input, NodeId, RequestId};
 use duress_seed::Seed;
@@ -24,7 +27,7 @@ pub struct Call {
 
 impl Call {
     /// The answer, if the operation took effect.
-    pub fn ok(&self) -> Option<&duress_kv::api::Reply> {
+    pub fn ok(&self) -> Option<&Reply> {
         match &self.completed {
             Some((_, Outcome::Ok { answer, .. })) => answer.result.as_ref().ok(),
             _ => None,
@@ -41,6 +44,10 @@ impl Call {
         !matches!(self.completed, Some((_, Outcome::Ok { .. } | Outcome::Failed { .. })))
     }
 }
+
+/// What each client's latest call gave, for workloads that go on from there; `None` if it did not
+/// certainly take effect.
+pub type Replies = Rc<RefCell<BTreeMap<ClientId, Option<Reply>>>>;
 
 pub struct Client {
     id: ClientId,
@@ -201,6 +208,11 @@ impl<M: Service> Cluster<M> {
             Action::Done(outcome) => {
                 if let Some((call, _, place)) = client.current.take() {
                     client.first = call.node();
+                    let answer = match &outcome {
+                        Outcome::Ok { answer, .. } => answer.result.as_ref().ok().cloned(),
+                        Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
+                    };
+                    self.replies.borrow_mut().insert(client.id, answer);
                     self.history[place].completed = Some((self.now, outcome));
                 }
                 let think = self.clients[index].think;

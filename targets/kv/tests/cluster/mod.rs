@@ -25,7 +25,7 @@ use duress_kv::api::{Request, Response};
 use duress_machine::{Effect, Effects, Input, Machine, NodeId, Observation, RequestId};
 use duress_seed::Seed;
 
-pub use clients::{Call, Client, Workload, mixed_workload, patient, reading_workload};
+pub use clients::{Call, Client, Replies, Workload, mixed_workload, patient, reading_workload};
 pub use linearizable::{check_registers, stale_read};
 pub use node::Clock;
 use node::Node;
@@ -100,6 +100,8 @@ pub struct Cluster<M: Service> {
     /// Directed links that carry nothing.
     cuts: BTreeSet<(NodeId, NodeId)>,
     clients: Vec<Client>,
+    /// What each client's latest call gave.
+    pub replies: Replies,
     waiting: BTreeMap<RequestId, (usize, u64, NodeId)>,
     /// Every call, in the order of invocation.
     pub history: Vec<Call>,
@@ -128,6 +130,7 @@ impl<M: Service> Cluster<M> {
             steps: 0,
             cuts: BTreeSet::new(),
             clients: Vec::new(),
+            replies: Replies::default(),
             waiting: BTreeMap::new(),
             history: Vec::new(),
             violations: Vec::new(),
