@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Puts a cluster under duress and says, with proof, whether it kept its promises.
 #[derive(Debug, Parser)]
-#[command(name = "duress", version, about, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "duress", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -19,7 +19,7 @@ Examples:
   duress run examples/atc-split-brain.yaml        the air-traffic-control story: a split brain
   duress run examples/atc-split-brain.yaml --set target.failover=vote
   duress run --target quorum --set target.read_quorum=1 --faults partition --time 10s
-  duress check duress-runs/paxos/latest           judge a stored run again
+  duress check duress-runs/paxos-register/latest  judge a stored run again
   duress list                                     targets, workloads, faults and checkers
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the harness or the infrastructure failed,
@@ -30,6 +30,11 @@ pub(crate) enum Command {
     /// Deploy a cluster, hurt it, and judge what it did
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Run many seeds of a scenario in the simulator, looking for one that breaks a promise
+    #[command(after_help = HUNT_EXAMPLES)]
+    Hunt(Box<HuntArgs>),
+    /// Repeat what a hunt found
+    Replay(ReplayArgs),
     /// Judge a stored run again
     Check(CheckArgs),
     /// Show targets, workloads, faults and checkers
@@ -77,7 +82,7 @@ pub(crate) struct RunArgs {
     /// How long the clients work [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) time: Option<String>,
-    /// How many nodes [default: 5]
+    /// How many nodes [default: 5; primary-backup 3, or 2 without a vote]
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<String>,
     /// How many processes are at work at a time [default: 10]
@@ -95,6 +100,90 @@ pub(crate) struct RunArgs {
     /// Print the results as JSON instead of a summary
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where it is run: local (processes in namespaces) or sim (the simulator)
+    #[arg(long, value_name = "WORLD", default_value = "local", value_parser = ["local", "sim"])]
+    pub(crate) world: String,
+}
+
+const HUNT_EXAMPLES: &str = "\
+Examples:
+  duress hunt examples/atc-split-brain.yaml            until the first finding, at most a minute
+  duress hunt examples/paxos-crashes.yaml --seeds 20000
+  duress hunt examples/quorum-r1w1.yaml --keep-going --time 10s
+  duress hunt --target paxos --set target.reads=lease --also clock-jump,clock-rate
+
+Each seed draws from the scenario which faults there are, how often and how long, how the network
+behaves, and how many clients and keys there are. A finding is made as small as possible and kept
+as a *.repro.yaml file, for duress replay.";
+
+#[derive(Debug, Args)]
+pub(crate) struct HuntArgs {
+    /// A scenario file; without one it is made from the options
+    pub(crate) scenario: Option<PathBuf>,
+    /// How many seeds to run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+    /// How long to hunt at most [default: 60s, without --seeds]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) time: Option<String>,
+    /// On how many threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+    /// Go on after the first finding, and group what is found by what was violated
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// What to put under duress: paxos, quorum or primary-backup [default: paxos]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) target: Option<String>,
+    /// Change one key of the scenario, such as target.read_quorum=1; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What the clients do: register, lock or set [default: register]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) workload: Option<String>,
+    /// Kinds of faults to draw from: partition, crash, pause, delay, or none
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) faults: Option<Vec<String>>,
+    /// Faults that only the simulator has: power-loss, slow-disk, full-disk, clock-jump,
+    /// clock-rate, slow-node, or none [default: what the scenario's faults imply]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) also: Option<Vec<String>>,
+    /// How many nodes
+    #[arg(long, value_name = "N")]
+    pub(crate) nodes: Option<String>,
+    /// How many processes at most are at work at a time
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<String>,
+    /// The first seed; each run has the next one [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How long a finding may be made smaller
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) shrink: String,
+    /// Where hunts are kept
+    #[arg(long, value_name = "DIR", default_value = "duress-runs")]
+    pub(crate) out: PathBuf,
+    /// Print the results as JSON instead of a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A *.repro.yaml file
+    pub(crate) file: PathBuf,
+    /// Show everything that happens: an event log and a message sequence chart
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Where to play it: sim repeats it exactly; local plays its faults on a real cluster
+    #[arg(long, value_name = "WORLD", default_value = "sim", value_parser = ["local", "sim"])]
+    pub(crate) world: String,
+    /// How often
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) times: u32,
+    /// Where real runs are kept
+    #[arg(long, value_name = "DIR", default_value = "duress-runs")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ pub(crate) struct Assembled {
 }
 
 /// How a client goes about its calls.
-fn policy(scenario: &Scenario) -> Policy {
+pub(crate) fn policy(scenario: &Scenario) -> Policy {
     // Quorum writes are not remembered, so a repeated one might undo what came in between.
     let exactly_once = !matches!(scenario.target, duress_scenario::Target::Quorum(_));
     Policy {
@@ -91,7 +91,7 @@ pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
     checkers
 }
 
-fn workload_options(workload: &Workload) -> duress_workloads::Options {
+pub(crate) fn workload_options(workload: &Workload) -> duress_workloads::Options {
     match workload {
         Workload::Register(asked) => duress_workloads::Options::Register(register::Options {
             keys: asked.keys as usize,
@@ -114,7 +114,7 @@ fn workload_options(workload: &Workload) -> duress_workloads::Options {
 }
 
 /// The machines' own configuration.
-fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
+pub(crate) fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
     match asked {
         duress_scenario::Target::Paxos(asked) => Config::Paxos(paxos::Config {
             reads: match asked.reads {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use duress_history::{NodeReport, Op, Outcome, Process, Ret, Value};
+use duress_history::{NodeReport, Op, Outcome, Process, Ret};
 use duress_kv::api;
 use duress_kv::config::Config;
 use duress_machine::client::Policy;
@@ -15,12 +15,12 @@ use duress_run::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::Duration;
 
+use crate::service;
+
 /// Node-to-node traffic.
 const PEER_PORT: u16 = 7400;
 /// The client API.
 const HTTP_PORT: u16 = 8400;
-/// Elements of a set are stored as keys with this prefix.
-const SET: &str = "set/";
 
 /// The bundled service in one mode.
 pub(crate) struct Bundled {
@@ -116,27 +116,11 @@ impl Target for Bundled {
     }
 
     fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8> {
-        let lease = Duration::from_millis;
-        let op = match op {
-            Op::Read { key } => api::Op::Read { key: key.clone() },
-            Op::Write { key, value } => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
-            Op::Cas { key, from, to } => {
-                api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
-            }
-            Op::Add { element } => {
-                api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() }
-            }
-            Op::Elements => api::Op::Scan { prefix: SET.into() },
-            Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(*lease_ms) },
-            Op::Renew { lock, token, lease_ms } => {
-                api::Op::Renew { lock: lock.clone(), token: api::Token(*token), lease: lease(*lease_ms) }
-            }
-            Op::Release { lock, token } => api::Op::Release { lock: lock.clone(), token: api::Token(*token) },
-            Op::Access { lock, token, work_ms } => {
-                let work = Duration::from_millis(*work_ms);
-                return payload(&Command::Access { call, lock: lock.clone(), token: *token, work });
-            }
-        };
+        if let Op::Access { lock, token, work_ms } = op {
+            let work = Duration::from_millis(*work_ms);
+            return payload(&Command::Access { call, lock: lock.clone(), token: *token, work });
+        }
+        let op = service::asked(op).expect("every other operation asks a node");
         let request = api::Request { client: api::ClientId(process.0), sequence, op };
         payload(&Command::Call { call, request, first: NodeId(first as u16) })
     }
@@ -158,17 +142,25 @@ impl Target for Bundled {
             Completion::Called { call, outcome } => {
                 use duress_node::client_host::CallOutcome::{Failed, Ok, Unknown};
                 match outcome {
-                    Ok { response } => match ret(&response, op(call)) {
+                    Ok { response } => match op(call).and_then(|op| service::ret(&response, &op)) {
                         Some(ret) => done(call, Outcome::Ok, ret, None, Some(&response)),
                         // An answer to another question: nobody knows what happened to ours.
                         None => done(call, Outcome::Info, Ret::Done, Some("wrong-answer".into()), Some(&response)),
                     },
-                    Failed { response } => {
-                        done(call, Outcome::Fail, Ret::Done, Some(reason(&response, "unreachable")), response.as_ref())
-                    }
-                    Unknown { response } => {
-                        done(call, Outcome::Info, Ret::Done, Some(reason(&response, "timeout")), response.as_ref())
-                    }
+                    Failed { response } => done(
+                        call,
+                        Outcome::Fail,
+                        Ret::Done,
+                        Some(service::reason(response.as_ref(), "unreachable")),
+                        response.as_ref(),
+                    ),
+                    Unknown { response } => done(
+                        call,
+                        Outcome::Info,
+                        Ret::Done,
+                        Some(service::reason(response.as_ref(), "timeout")),
+                        response.as_ref(),
+                    ),
                 }
             }
             Completion::AccessRefused { call } => {
@@ -183,54 +175,10 @@ impl Target for Bundled {
     }
 
     fn sticky(&self) -> bool {
-        match &self.config {
-            Config::Paxos(paxos) => paxos.reads != duress_kv::paxos::Reads::Local,
-            Config::PrimaryBackup(pb) => pb.reads != duress_kv::primary_backup::Reads::Any,
-            Config::Quorum(_) => false,
-        }
+        service::sticky(&self.config)
     }
 
     fn has_log(&self) -> bool {
-        !matches!(self.config, Config::Quorum(_))
-    }
-}
-
-/// A value as the service stores it; an unset key has none.
-fn text(value: &Value) -> Option<SmolStr> {
-    match value {
-        Value::Nil => None,
-        Value::Int(number) => Some(number.to_smolstr()),
-        Value::Text(text) => Some(text.clone()),
-    }
-}
-
-fn value(stored: Option<&SmolStr>) -> Value {
-    match stored {
-        None => Value::Nil,
-        Some(text) => text.parse().map_or_else(|_| Value::Text(text.clone()), Value::Int),
-    }
-}
-
-/// What an answer gave back, if it is an answer to that operation.
-fn ret(response: &api::Response, op: Option<Op>) -> Option<Ret> {
-    Some(match (response.result.as_ref().ok()?, op?) {
-        (api::Reply::Value(stored), Op::Read { .. }) => Ret::Value(value(stored.as_ref())),
-        (api::Reply::Entries(entries), Op::Elements) => {
-            let element = |(key, _): &(SmolStr, SmolStr)| key.strip_prefix(SET)?.parse().ok();
-            Ret::Elements(entries.iter().map(element).collect::<Option<_>>()?)
-        }
-        (api::Reply::Granted(token), Op::Acquire { .. }) => Ret::Token(token.0),
-        (
-            api::Reply::Done,
-            Op::Write { .. } | Op::Cas { .. } | Op::Add { .. } | Op::Renew { .. } | Op::Release { .. },
-        ) => Ret::Done,
-        _ => return None,
-    })
-}
-
-fn reason(response: &Option<api::Response>, otherwise: &'static str) -> SmolStr {
-    match response.as_ref().map(|response| &response.result) {
-        Some(Err(refusal)) => refusal.name().into(),
-        _ => otherwise.into(),
+        service::has_log(&self.config)
     }
 }

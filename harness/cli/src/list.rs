@@ -20,7 +20,7 @@ const CHECKERS: &[(&str, &str)] = &[
     ("mutual-exclusion", "no two clients hold a lock at once; fencing tokens only grow"),
     ("split-brain", "one leader per term, nobody acts as leader behind another's back, logs agree"),
     ("set", "no acknowledged element is lost, none appears that was never added"),
-    ("faults", "every fault was measured to have happened and to have been healed"),
+    ("faults-proven", "every fault was measured to have happened and to have been healed"),
     ("stats", "enough operations succeeded for a verdict to mean something"),
 ];
 

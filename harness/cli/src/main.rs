@@ -3,19 +3,25 @@
 //! - [`run`] and [`inside`] are the two halves of `duress run`: outside and inside the sandbox.
 //! - [`options`] turns the command line into a scenario, [`assemble`] a scenario into something
 //!   that can be run and judged, [`judge`] a stored run into a verdict.
-//! - [`bundled`] is the bundled cluster as a target.
+//! - [`bundled`] is the bundled cluster as a target of the real world, [`simulated`] of the
+//!   simulated one; [`service`] is what both have in common.
+//! - [`hunt`] runs many seeds in the simulator, [`replay`] repeats what was found.
 
 mod args;
 mod assemble;
 mod bundled;
 mod exit;
+mod hunt;
 mod inside;
 mod internal;
 mod judge;
 mod list;
 mod options;
+mod replay;
 mod run;
 mod rundir;
+mod service;
+mod simulated;
 
 use std::process::ExitCode;
 
@@ -34,7 +40,10 @@ fn main() -> ExitCode {
         }
     };
     let result = match &cli.command {
+        Command::Run(args) if args.world == "sim" => simulated::run(args),
         Command::Run(args) => run::run(args),
+        Command::Hunt(args) => hunt::hunt(args),
+        Command::Replay(args) => replay::replay(args),
         Command::Check(args) => judge::check(args),
         Command::List => list::list(),
         Command::Preflight => list::preflight(),

@@ -45,13 +45,13 @@ fn usage(error: duress_scenario::Error) -> Failure {
 /// No scenario file is longer; anything longer is something else.
 const MAX_FILE: u64 = 1 << 20;
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Usage(format!("can't read {}: {e}", file.display()));
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(|e| failed(&e))?;
     std::io::Read::read_to_end(&mut std::io::Read::take(opened, MAX_FILE + 1), &mut bytes).map_err(|e| failed(&e))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(failed(&format!("longer than {} KiB, so it is no scenario", MAX_FILE >> 10)));
+        return Err(failed(&format!("longer than {} KiB, so it is neither a scenario nor a repro", MAX_FILE >> 10)));
     }
     Ok(bytes)
 }

@@ -24,11 +24,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if !args.json {
         announce(&scenario, directory.path(), args);
     }
-    let status = in_sandbox(directory.path(), args.json)?;
+    let judged = carry_out(&directory, &scenario, args.json, |judged| judge::show(judged, &directory, args.json))?;
+    Ok(exit::of(judged.results.verdict))
+}
+
+/// Carries out the run of a directory that holds its scenario, and judges it; `show` sees the
+/// judgement even if the run was not carried out to its end.
+pub(crate) fn carry_out(
+    directory: &RunDir,
+    scenario: &Scenario,
+    quiet: bool,
+    show: impl FnOnce(&judge::Judged),
+) -> Result<judge::Judged, Failure> {
+    let status = in_sandbox(directory.path(), quiet)?;
     // A run that could not be carried out is judged all the same, for whoever looks into it.
-    let judged = judge::judge(&directory, &scenario);
+    let judged = judge::judge(directory, scenario);
     if let Ok(judged) = &judged {
-        judge::show(judged, &directory, args.json);
+        show(judged);
     }
     if !status.success() {
         let log = directory.log();
@@ -37,7 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
             log.display()
         )));
     }
-    Ok(exit::of(judged?.results.verdict))
+    judged
 }
 
 /// First words of a run: everything needed to ask for the same again.

@@ -167,9 +167,7 @@ impl Hunted {
         self.failed += 1;
         for violation in judgement.violations {
             let found = self.findings.entry(violation.property.clone());
-            found
-                .and_modify(|found| found.count += 1)
-                .or_insert_with(|| Found { count: 1, seed, violation });
+            found.and_modify(|found| found.count += 1).or_insert_with(|| Found { count: 1, seed, violation });
         }
     }
 }

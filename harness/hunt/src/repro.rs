@@ -443,7 +443,11 @@ impl Reader<'_> {
         most("the links of a fault", pairs.len(), MAX_NAMES)?;
         let link = |(from, to): &(String, String)| {
             let (from, to) = (self.host(from)?, self.host(to)?);
-            if from == to { Err(format!("fault {}: a link from {from} to itself", self.number)) } else { Ok((from, to)) }
+            if from == to {
+                Err(format!("fault {}: a link from {from} to itself", self.number))
+            } else {
+                Ok((from, to))
+            }
         };
         Ok(Grudge::Links { links: pairs.iter().map(link).collect::<Checked<_>>()?, one_way })
     }
@@ -473,9 +477,7 @@ fn read_timed(row: &TimedRow, hosts: &BTreeSet<Host>, scenario: &Scenario) -> Ch
         FaultRow::PowerLoss { who } => SimFault::PowerLoss(nodes_only(who)?),
         FaultRow::SlowDisk { who, by } => SimFault::SlowDisk { who: nodes_only(who)?, by: by.0 },
         FaultRow::FullDisk { who } => SimFault::FullDisk(nodes_only(who)?),
-        FaultRow::ClockJump { who, by, back } => {
-            SimFault::ClockJump { who: reader.who(who)?, by: by.0, back: *back }
-        }
+        FaultRow::ClockJump { who, by, back } => SimFault::ClockJump { who: reader.who(who)?, by: by.0, back: *back },
         FaultRow::ClockRate { who, ppm } => {
             if ppm.unsigned_abs() > 1_000_000 {
                 return Err(format!("fault {}: ppm must be within a million", row.number));

@@ -78,9 +78,7 @@ fn points(events: &[Event]) -> Vec<(duress_history::Time, String)> {
                 None
             }
             EventKind::Invoke(invocation) if began => {
-                let from = invocation.client.as_ref().map_or_else(String::new, |client| {
-                    format!(" at {}", client.host)
-                });
+                let from = invocation.client.as_ref().map_or_else(String::new, |client| format!(" at {}", client.host));
                 asked.insert(invocation.process, from.clone().into());
                 Some(format!("{}{from} asks: {}.", name(invocation.process), invocation.op))
             }
@@ -96,7 +94,11 @@ fn points(events: &[Event]) -> Vec<(duress_history::Time, String)> {
                         format!("{} is refused{by}: {} ({error}).", name(completion.process), completion.op)
                     }
                     Outcome::Info => {
-                        format!("{} never learns what became of: {} ({error}).", name(completion.process), completion.op)
+                        format!(
+                            "{} never learns what became of: {} ({error}).",
+                            name(completion.process),
+                            completion.op
+                        )
                     }
                 })
             }

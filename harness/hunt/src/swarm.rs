@@ -168,8 +168,10 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
             pace.max(1.0 / scenario.time.as_secs_f64()).min(1.0)
         }
         // A second or more, as the scenario allows.
-        _ => (1.0 + 3.0 * draw.decide(about::PACE, 0).unit()).min(scenario.time.as_secs_f64())
-            / scenario.time.as_secs_f64(),
+        _ => {
+            (1.0 + 3.0 * draw.decide(about::PACE, 0).unit()).min(scenario.time.as_secs_f64())
+                / scenario.time.as_secs_f64()
+        }
     };
     let pace = if lock && pace < 1.0 { (4.0 * pace).min(1.0) } else { pace };
     case.scenario.time = round(scenario.time.mul_f64(pace)).max(Duration::from_secs(1)).min(scenario.time);

@@ -85,7 +85,9 @@ pub fn chart(nodes: &[Host], steps: &[Step]) -> String {
     for step in steps {
         let (row, label) = match &step.what {
             What::Sent { .. } => continue,
-            What::Received { from, to, message } => (arrow(nodes.len(), column(from), column(to), '>'), message.clone()),
+            What::Received { from, to, message } => {
+                (arrow(nodes.len(), column(from), column(to), '>'), message.clone())
+            }
             What::Lost { from, to, messages } => {
                 (arrow(nodes.len(), column(from), column(to), 'x'), format!("{messages} lost"))
             }

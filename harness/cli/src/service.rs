@@ -1,0 +1,144 @@
+//! The bundled service's words: a history's operations as its requests, its answers as results.
+//! Both worlds speak them: `bundled` for real client hosts, [`Clients`] for simulated ones.
+
+use std::time::Duration;
+
+use duress_history::{Op, Outcome, Process, Ret, Value};
+use duress_kv::api;
+use duress_kv::config::Config;
+use duress_machine::Machine;
+use duress_machine::client::{self, Policy};
+use duress_sim::{Done, Service};
+use smol_str::{SmolStr, ToSmolStr};
+
+/// Elements of a set are stored as keys with this prefix.
+const SET: &str = "set/";
+
+/// What the service is asked. `None` of an access, which asks no node.
+pub(crate) fn asked(op: &Op) -> Option<api::Op> {
+    let lease = Duration::from_millis;
+    Some(match op {
+        Op::Read { key } => api::Op::Read { key: key.clone() },
+        Op::Write { key, value } => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
+        Op::Cas { key, from, to } => {
+            api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
+        }
+        Op::Add { element } => api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() },
+        Op::Elements => api::Op::Scan { prefix: SET.into() },
+        Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(*lease_ms) },
+        Op::Renew { lock, token, lease_ms } => {
+            api::Op::Renew { lock: lock.clone(), token: api::Token(*token), lease: lease(*lease_ms) }
+        }
+        Op::Release { lock, token } => api::Op::Release { lock: lock.clone(), token: api::Token(*token) },
+        Op::Access { .. } => return None,
+    })
+}
+
+/// What an answer gave back, if it is an answer to that operation.
+pub(crate) fn ret(response: &api::Response, op: &Op) -> Option<Ret> {
+    Some(match (response.result.as_ref().ok()?, op) {
+        (api::Reply::Value(stored), Op::Read { .. }) => Ret::Value(value(stored.as_ref())),
+        (api::Reply::Entries(entries), Op::Elements) => {
+            let element = |(key, _): &(SmolStr, SmolStr)| key.strip_prefix(SET)?.parse().ok();
+            Ret::Elements(entries.iter().map(element).collect::<Option<_>>()?)
+        }
+        (api::Reply::Granted(token), Op::Acquire { .. }) => Ret::Token(token.0),
+        (
+            api::Reply::Done,
+            Op::Write { .. } | Op::Cas { .. } | Op::Add { .. } | Op::Renew { .. } | Op::Release { .. },
+        ) => Ret::Done,
+        _ => return None,
+    })
+}
+
+/// Why an operation did not succeed, in a short stable name.
+pub(crate) fn reason(response: Option<&api::Response>, otherwise: &'static str) -> SmolStr {
+    match response.map(|response| &response.result) {
+        Some(Err(refusal)) => refusal.name().into(),
+        _ => otherwise.into(),
+    }
+}
+
+/// Whether a client does best to go on asking the node that answered it last: where one node
+/// serves everybody.
+pub(crate) fn sticky(config: &Config) -> bool {
+    match config {
+        Config::Paxos(paxos) => paxos.reads != duress_kv::paxos::Reads::Local,
+        Config::PrimaryBackup(pb) => pb.reads != duress_kv::primary_backup::Reads::Any,
+        Config::Quorum(_) => false,
+    }
+}
+
+/// Whether all nodes end up with the same log.
+pub(crate) fn has_log(config: &Config) -> bool {
+    !matches!(config, Config::Quorum(_))
+}
+
+/// A value as the service stores it; an unset key has none.
+fn text(value: &Value) -> Option<SmolStr> {
+    match value {
+        Value::Nil => None,
+        Value::Int(number) => Some(number.to_smolstr()),
+        Value::Text(text) => Some(text.clone()),
+    }
+}
+
+fn value(stored: Option<&SmolStr>) -> Value {
+    match stored {
+        None => Value::Nil,
+        Some(text) => text.parse().map_or_else(|_| Value::Text(text.clone()), Value::Int),
+    }
+}
+
+/// The clients of the bundled service in the simulated world.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    pub(crate) policy: Policy,
+    pub(crate) sticky: bool,
+    pub(crate) has_log: bool,
+}
+
+impl<M> Service<M> for Clients
+where
+    M: Machine<Request = api::Request, Response = api::Response>,
+{
+    fn request(&self, process: Process, sequence: u64, op: &Op) -> api::Request {
+        let op = asked(op).expect("the simulator asks no node about an access");
+        api::Request { client: api::ClientId(process.0), sequence, op }
+    }
+
+    fn completion(&self, op: &Op, outcome: client::Outcome<api::Response>) -> Done {
+        let done = |outcome, ret, error, by: Option<&api::Response>| Done {
+            outcome,
+            ret,
+            error,
+            node: by.map(|response| usize::from(response.node.0)),
+            term: by.map(|response| response.term),
+        };
+        match outcome {
+            client::Outcome::Ok { answer, .. } => match ret(&answer, op) {
+                Some(ret) => done(Outcome::Ok, ret, None, Some(&answer)),
+                // An answer to another question: nobody knows what happened to ours.
+                None => done(Outcome::Info, Ret::Done, Some("wrong-answer".into()), Some(&answer)),
+            },
+            client::Outcome::Failed { answer } => {
+                done(Outcome::Fail, Ret::Done, Some(reason(answer.as_ref(), "unreachable")), answer.as_ref())
+            }
+            client::Outcome::Unknown { answer } => {
+                done(Outcome::Info, Ret::Done, Some(reason(answer.as_ref(), "timeout")), answer.as_ref())
+            }
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    fn sticky(&self) -> bool {
+        self.sticky
+    }
+
+    fn has_log(&self) -> bool {
+        self.has_log
+    }
+}

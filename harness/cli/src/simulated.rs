@@ -1,0 +1,171 @@
+//! The bundled cluster in the simulated world: what carries out a [`Case`], whatever its mode.
+
+use std::process::ExitCode;
+
+use duress_checkers::Checker;
+use duress_history::{Time, jsonl};
+use duress_hunt::{Case, Selected, Simulator, Step, What};
+use duress_kv::api;
+use duress_kv::config::Config;
+use duress_kv::paxos::Paxos;
+use duress_kv::primary_backup::PrimaryBackup;
+use duress_kv::quorum::Quorum;
+use duress_machine::client::Answer;
+use duress_machine::{Machine, NodeId};
+use duress_scenario::Scenario;
+use duress_sim::{Ended, Happening, SimRun, World};
+use smol_str::ToSmolStr;
+
+use crate::args::RunArgs;
+use crate::exit::{self, Failure};
+use crate::rundir::RunDir;
+use crate::service::{self, Clients};
+use crate::{assemble, judge, options};
+
+/// Runs cases of any mode. The worlds are kept, and their memory with them.
+#[derive(Default)]
+pub(crate) struct Bundle {
+    paxos: Option<World<Paxos, Clients>>,
+    primary_backup: Option<World<PrimaryBackup, Clients>>,
+    quorum: Option<World<Quorum, Clients>>,
+}
+
+/// A simulator for the bundled cluster.
+pub(crate) fn simulator() -> Box<dyn Simulator> {
+    Box::new(Bundle::default())
+}
+
+type Watcher<'a> = Option<&'a mut dyn FnMut(Step)>;
+
+impl Bundle {
+    fn carry_out(&mut self, case: &Case, watch: Watcher<'_>) -> SimRun {
+        let config = assemble::config(&case.scenario.target, case.seed().derive("target"));
+        let clients = Clients {
+            policy: assemble::policy(&case.scenario),
+            sticky: service::sticky(&config),
+            has_log: service::has_log(&config),
+        };
+        match &config {
+            Config::Paxos(config) => carry_out(&mut self.paxos, case, clients, config, watch),
+            Config::PrimaryBackup(config) => carry_out(&mut self.primary_backup, case, clients, config, watch),
+            Config::Quorum(config) => carry_out(&mut self.quorum, case, clients, config, watch),
+        }
+    }
+}
+
+fn carry_out<M>(
+    world: &mut Option<World<M, Clients>>,
+    case: &Case,
+    clients: Clients,
+    config: &M::Config,
+    watch: Watcher<'_>,
+) -> SimRun
+where
+    M: Machine<Request = api::Request, Response = api::Response>,
+    M::Response: Answer,
+{
+    let plan = case.plan(clients.policy.timeout);
+    let workload = duress_workloads::Workload::new(
+        duress_workloads::Config {
+            nodes: plan.nodes.len(),
+            concurrency: plan.concurrency,
+            time: plan.time,
+            options: assemble::workload_options(&case.scenario.workload),
+        },
+        plan.seed,
+    );
+    let mut generator = Selected::new(workload.generator, &case.operations, plan.concurrency);
+    let world = world.get_or_insert_with(|| World::new(clients.clone()));
+    world.set_service(clients);
+    match watch {
+        None => world.run(&plan, config, &mut generator),
+        Some(watch) => {
+            let mut watcher = |at: Time, what: Happening<'_, M>| watch(step(at, what));
+            world.run_watched(&plan, config, &mut generator, &mut watcher)
+        }
+    }
+}
+
+/// The longest message that is shown, in characters.
+const SHOWN: usize = 160;
+
+fn shown(message: &impl std::fmt::Debug) -> String {
+    format!("{message:?}").chars().take(SHOWN).collect()
+}
+
+fn step<M: Machine>(at: Time, what: Happening<'_, M>) -> Step {
+    let name = |node: NodeId| node.to_smolstr();
+    let local = |node: NodeId, what: String| What::At { node: name(node), what };
+    let what = match what {
+        Happening::Started { node, records } => local(node, format!("starts with {records} records on its disk")),
+        Happening::Sent { from, to, message } => What::Sent { from: name(from), to: name(to), message: shown(message) },
+        Happening::Received { from, to, message } => {
+            What::Received { from: name(from), to: name(to), message: shown(message) }
+        }
+        Happening::Lost { from, to, messages } => What::Lost { from: name(from), to: name(to), messages },
+        Happening::Timer { node, timer } => local(node, format!("timer {timer:?}")),
+        Happening::Synced { node, through } => local(node, format!("has synced up to {through}")),
+        Happening::Request { node, request } => local(node, format!("is asked {}", shown(request))),
+        Happening::Answer { node, response } => local(node, format!("answers {}", shown(response))),
+        Happening::Down { node } => local(node, "is down".into()),
+    };
+    Step { at, what }
+}
+
+impl Simulator for Bundle {
+    fn simulate(&mut self, case: &Case) -> SimRun {
+        self.carry_out(case, None)
+    }
+
+    fn traced(&mut self, case: &Case, watch: &mut dyn FnMut(Step)) -> SimRun {
+        self.carry_out(case, Some(watch))
+    }
+
+    fn recycle(&mut self, run: SimRun) {
+        if let Some(world) = &mut self.paxos {
+            world.recycle(run);
+        } else if let Some(world) = &mut self.primary_backup {
+            world.recycle(run);
+        } else if let Some(world) = &mut self.quorum {
+            world.recycle(run);
+        }
+    }
+
+    fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Checker>> {
+        assemble::checkers(scenario)
+    }
+}
+
+/// `duress run --world sim`: one simulated run of the scenario, kept and judged like a real one.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let scenario = options::scenario(args)?;
+    let directory = RunDir::create(&args.out, &scenario.name)
+        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", args.out.display()), e))?;
+    write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
+    if !args.json {
+        println!("{}", options::describe(&scenario));
+        println!("simulated; kept in {}\n", directory.path().display());
+    }
+    let case = Case::of(&scenario);
+    let run = simulator().simulate(&case);
+    let mut history = Vec::new();
+    for event in &run.events {
+        jsonl::write(event, &mut history).map_err(|e| Failure::infrastructure("can't write the history", e))?;
+    }
+    write(&directory.history(), &history)?;
+    let judged = judge::judge(&directory, &scenario)?;
+    judge::show(&judged, &directory, args.json);
+    if !args.json {
+        let simulated = run.stats.simulated.as_secs_f64();
+        println!("simulated {simulated:.2} s in {} events; trace hash {:016x}", run.stats.events, run.trace_hash);
+    }
+    match &run.ended {
+        Ended::Panicked(said) => Err(Failure::Infrastructure(format!("a node panicked: {said}"))),
+        _ => Ok(exit::of(judged.results.verdict)),
+    }
+}
+
+/// Writes a file of a run directory.
+pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|e| Failure::infrastructure(&format!("can't write {}", path.display()), e))
+}
