@@ -19,6 +19,7 @@ mod budget;
 mod check;
 pub mod engine;
 pub mod faults;
+pub mod generate;
 pub mod linearizable;
 pub mod mutex;
 pub mod register;

@@ -2,10 +2,11 @@
 //! the independent verifier. `DURESS_FUZZ` sets how many histories.
 
 use duress_checkers::Budget;
-use duress_checkers::engine::verify::verify;
+use duress_checkers::engine::verify::{Flaw, verify};
 use duress_checkers::engine::{self, Action, History, Method, Operation, PENDING};
+use duress_checkers::generate::{Anomaly, Label, Options, registers};
 use duress_checkers::register::{Register, RegisterOp, RegisterRet};
-use duress_checkers::wgl::{self, Entry, Outcome};
+use duress_checkers::wgl::{self, Entry, Limit, Outcome};
 use duress_seed::Seed;
 
 /// A tiny history. Two in three have random results; the rest are what a register did, a third of
@@ -194,4 +195,129 @@ fn the_engine_agrees_with_the_general_search() {
         };
         assert!(same, "seed {seed}: {oracle:?} {found:?} {entries:#?}");
     }
+}
+
+#[test]
+fn generated_histories_are_judged_as_labelled() {
+    let mut labels = std::collections::BTreeMap::new();
+    for seed in 0..600 {
+        let draw = |what, below| Seed(seed).decide(&[what]).below(below);
+        let options = Options {
+            operations: 20 + draw(0, 300) as u32,
+            clients: 1 + draw(1, 8) as u32,
+            keys: 1 + draw(2, 4) as u32,
+            values: [None, Some(3), Some(5)][draw(3, 3) as usize],
+            cas: [0.0, 0.3][draw(4, 2) as usize],
+            indeterminate: [0.0, 0.02, 0.1][draw(5, 3) as usize],
+            failed: [0.0, 0.1][draw(6, 2) as usize],
+            anomaly: [None, Some(Anomaly::StaleRead), Some(Anomaly::LostWrite), Some(Anomaly::Phantom)]
+                [draw(7, 4) as usize],
+        };
+        let generated = registers(Seed(seed), &options);
+        assert_eq!(generated, registers(Seed(seed), &options), "a history is a function of the seed");
+        let answers = engine::check(&generated.history, &Budget::default(), true);
+        for (key, answer) in answers.iter().enumerate() {
+            if let Outcome::Linearizable { order } = &answer.outcome {
+                assert_eq!(verify(&generated.history, key as u32, order), Ok(()), "seed {seed}: {options:?}");
+            }
+        }
+        assert!(answers.iter().all(|a| !matches!(a.outcome, Outcome::Unknown { .. })), "seed {seed}: {options:?}");
+        let valid = answers.iter().all(|a| matches!(a.outcome, Outcome::Linearizable { .. }));
+        match generated.label {
+            Label::Valid => assert!(valid, "seed {seed}: {options:?} {answers:?}"),
+            Label::Invalid => assert!(!valid, "seed {seed}: {options:?}"),
+            Label::Perhaps => {}
+        }
+        *labels.entry((format!("{:?}", options.anomaly), valid)).or_insert(0) += 1;
+    }
+    for anomaly in [Anomaly::StaleRead, Anomaly::LostWrite, Anomaly::Phantom] {
+        assert!(labels.get(&(format!("{:?}", Some(anomaly)), false)).is_some_and(|n| *n > 20), "{labels:?}");
+    }
+}
+
+/// Writes in progress all at once, then reads that see some of them, one after the other.
+fn crowd(writes: u32, reads: &[u32]) -> History {
+    let mut operations: Vec<Operation> = (0..writes)
+        .map(|i| Operation { key: 0, action: Action::Write(i + 1), invoked: i, returned: 100_000 + i })
+        .collect();
+    for (i, value) in reads.iter().enumerate() {
+        let invoked = writes + 2 * i as u32;
+        operations.push(Operation { key: 0, action: Action::Read(*value), invoked, returned: invoked + 1 });
+    }
+    // Not for the zones.
+    operations.push(Operation { key: 0, action: Action::Differs(u32::MAX), invoked: 200_000, returned: 200_001 });
+    History { operations, keys: 1, initial: 0 }
+}
+
+#[test]
+fn more_operations_at_once_than_a_word_has_bits() {
+    for (writes, method) in [
+        (60, Method::Configurations),
+        (100, Method::Configurations),
+        (200, Method::Configurations),
+        (900, Method::Configurations),
+        (1_100, Method::WingGongLowe),
+    ] {
+        // The general search takes too long for more.
+        let reads: &[u32] = if method == Method::WingGongLowe { &[1] } else { &[writes, 3, 50] };
+        let history = crowd(writes, reads);
+        let answer = &engine::check(&history, &Budget::default(), true)[0];
+        assert_eq!(answer.method, method, "{writes}");
+        let Outcome::Linearizable { order } = &answer.outcome else { panic!("{writes}: {answer:?}") };
+        assert_eq!(verify(&history, 0, order), Ok(()), "{writes}");
+        if method == Method::Configurations {
+            let history = crowd(writes, &[writes, 3, writes]);
+            let outcome = &engine::check(&history, &Budget::default(), true)[0].outcome;
+            assert_eq!(*outcome, Outcome::NotLinearizable { stuck: writes as usize + 2 }, "{writes}");
+        }
+    }
+}
+
+#[test]
+fn a_budget_that_runs_out_is_unknown() {
+    // Pairs of writes and reads, all at once: the search has to visit every subset.
+    let mut operations = Vec::new();
+    for i in 0..24 {
+        operations.push(Operation {
+            key: 0,
+            action: Action::Cas { from: i % 4, to: (i + 1) % 4 },
+            invoked: i,
+            returned: 1000 + i,
+        });
+        operations.push(Operation { key: 0, action: Action::Write(i % 5), invoked: 100 + i, returned: 2000 + i });
+        operations.push(Operation { key: 0, action: Action::Write(i % 3), invoked: 200 + i, returned: PENDING });
+    }
+    operations.push(Operation { key: 0, action: Action::Read(4), invoked: 900, returned: 950 });
+    let history = History { operations, keys: 1, initial: 0 };
+    let none = Budget { time: std::time::Duration::ZERO, ..Budget::default() };
+    let answer = &engine::check(&history, &none, false)[0];
+    assert!(matches!(answer.outcome, Outcome::Unknown { limit: Limit::Time, .. }), "{answer:?}");
+    let small = Budget { memory_bytes: 100_000, ..Budget::default() };
+    let answer = &engine::check(&history, &small, false)[0];
+    assert!(matches!(answer.outcome, Outcome::Unknown { limit: Limit::Memory, .. }), "{answer:?}");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let options = Options { operations: 5_000, keys: 20, anomaly: Some(Anomaly::StaleRead), ..Options::default() };
+    let history = registers(Seed(1), &options).history;
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
+        pool.install(|| engine::check(&history, &Budget::default(), true))
+    };
+    assert_eq!(with(1), with(4));
+}
+
+#[test]
+fn the_verifier_refuses_what_is_no_order() {
+    let op = |action, invoked, returned| Operation { key: 0, action, invoked, returned };
+    let operations = vec![op(Action::Write(1), 0, 1), op(Action::Read(1), 2, 3), op(Action::Write(2), 4, PENDING)];
+    let history = History { operations, keys: 1, initial: 0 };
+    assert_eq!(verify(&history, 0, &[0, 1]), Ok(()));
+    assert_eq!(verify(&history, 0, &[0, 1, 2]), Ok(()));
+    assert_eq!(verify(&history, 0, &[0]), Err(Flaw::Missing(1)));
+    assert_eq!(verify(&history, 0, &[0, 0, 1]), Err(Flaw::Stray(0)));
+    assert_eq!(verify(&history, 0, &[0, 1, 7]), Err(Flaw::Stray(7)));
+    assert_eq!(verify(&history, 0, &[1, 0]), Err(Flaw::Result(1)));
+    assert_eq!(verify(&history, 0, &[2, 0, 1]), Err(Flaw::Late(0)));
 }

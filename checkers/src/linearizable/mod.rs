@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use self::history::KeyHistory;
 use crate::budget::Deadline;
 use crate::register::Register;
-use crate::wgl::{self, Limit, Outcome};
-use crate::{Budget, Checker, Class, Report, Run, words};
+use crate::wgl::{Limit, Outcome};
+use crate::{Budget, Checker, Class, Report, Run, engine, words};
 
 /// How many of the registers found invalid are explained; the others are named.
 const EXPLAINED: usize = 3;
@@ -123,8 +123,15 @@ impl Linearizable {
 }
 
 fn search_all(keys: &[KeyHistory<'_>], deadline: Deadline, memory_bytes: usize) -> Vec<Outcome> {
-    let search = |key: &KeyHistory<'_>, bytes| wgl::search_until(Register(key.initial), &key.entries, deadline, bytes);
-    let mut outcomes: Vec<Outcome> = keys.par_iter().map(|key| search(key, memory_bytes / MEMORY_SHARES)).collect();
+    let search = |key: &KeyHistory<'_>, bytes| engine::search_until(key.initial, &key.entries, deadline, bytes, false);
+    let mut largest_first: Vec<usize> = (0..keys.len()).collect();
+    largest_first.sort_by_key(|at| std::cmp::Reverse(keys[*at].entries.len()));
+    // One at a time, so that no thread is left with several large ones at the end.
+    let by_size = largest_first.par_iter().with_max_len(1);
+    let mut found: Vec<(usize, Outcome)> =
+        by_size.map(|at| (*at, search(&keys[*at], memory_bytes / MEMORY_SHARES))).collect();
+    found.sort_unstable_by_key(|(at, _)| *at);
+    let mut outcomes: Vec<Outcome> = found.into_iter().map(|(_, outcome)| outcome).collect();
     for (key, outcome) in keys.iter().zip(&mut outcomes) {
         if matches!(outcome, Outcome::Unknown { limit: Limit::Memory, .. }) {
             *outcome = search(key, memory_bytes);

@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 
 use super::history::{KeyEntry, KeyHistory, Symbol, observes, sets};
 use crate::budget::Deadline;
-use crate::register::{Register, RegisterOp};
-use crate::wgl::{self, Outcome};
+use crate::engine;
+use crate::register::RegisterOp;
+use crate::wgl::Outcome;
 
 /// Operations that can't be ordered.
 pub(super) struct Window {
@@ -83,8 +84,8 @@ impl Shrinker<'_, '_> {
             return false;
         }
         let entries: Vec<KeyEntry> = members.iter().map(|member| self.entry(member)).collect();
-        let initial = Register(self.history.initial);
-        match wgl::search_until(initial, &entries, self.deadline, self.memory_bytes) {
+        let initial = self.history.initial;
+        match engine::search_until(initial, &entries, self.deadline, self.memory_bytes, false) {
             Outcome::NotLinearizable { stuck } => {
                 self.window = Window { stuck: members[stuck].entry, members };
                 true
@@ -171,6 +172,7 @@ mod tests {
     use stateright::semantics::SequentialSpec;
 
     use super::*;
+    use crate::register::Register;
     use crate::wgl::Entry;
 
     /// A history that a register can have had: operations take effect one after the other, and
