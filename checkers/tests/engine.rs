@@ -255,7 +255,7 @@ fn more_operations_at_once_than_a_word_has_bits() {
         (60, Method::Configurations),
         (100, Method::Configurations),
         (200, Method::Configurations),
-        (900, Method::Configurations),
+        (300, Method::Configurations),
         (1_100, Method::WingGongLowe),
     ] {
         // The general search takes too long for more.
