@@ -83,7 +83,7 @@ fn main() {
     if wanted("short") {
         measure(|seed| {
             let plan = short(seed);
-            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 45));
+            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 55));
             let stats = run.stats;
             world.recycle(run);
             stats
@@ -93,7 +93,7 @@ fn main() {
     if wanted("checked") {
         measure(|seed| {
             let plan = short(seed);
-            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 45));
+            let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 55));
             std::hint::black_box(judge(&run, &register_options(), true));
             let stats = run.stats;
             world.recycle(run);
