@@ -143,7 +143,8 @@ pub struct Needs {
     /// Options of the target that are not the defaults: the mode that has it, name and value, as
     /// in the mode's `Config`.
     pub options: &'static [(Mode, &'static str, &'static str)],
-    /// Clients must repeat requests whose answer they missed.
+    /// Clients must be impatient: repeat a request, elsewhere, soon after they have missed its
+    /// answer.
     pub retries: bool,
 }
 

@@ -39,6 +39,10 @@ const fn retries(needs: Needs) -> Needs {
 /// Snapshots are taken often enough to matter in a short run.
 const SNAPSHOTS: &[(Mode, &str, &str)] = &[(Paxos, "snapshot_every", "50"), (PrimaryBackup, "snapshot_every", "64")];
 
+/// A lease outlasts the election timeout, which otherwise ends it in time.
+const LONG_LEASE: &[(Mode, &str, &str)] =
+    &[(Paxos, "reads", "lease"), (Paxos, "election_timeout", "300ms"), (Paxos, "lease", "900ms")];
+
 pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         bug: Bug::AckBeforeDurable,
@@ -67,7 +71,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       promised.",
         resembles: "No incident known to us. Breaks the rule of \"Paxos Made Simple\" (section 2.5): an acceptor \
                     records its intended response in stable storage before it sends it.",
-        needs: needs(Register, &[PowerLoss, SlowDisk, Partition]),
+        needs: needs(Register, &[PowerLoss, SlowDisk]),
     },
     Entry {
         bug: Bug::LostBallotOnRestart,
@@ -77,7 +81,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       lead again in an old one.",
         resembles: "No incident known to us. \"Paxos Made Live\" (2007, section 5.1) tells of the same hazard: a \
                     replica whose disk was lost may renege on its promises.",
-        needs: needs(Register, &[Crash, Partition]),
+        needs: needs(Register, &[Crash]),
     },
     Entry {
         bug: Bug::LastRecordDroppedOnRestart,
@@ -97,7 +101,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         description: "A node that restarts from a snapshot has forgotten its promise and what it accepted beyond \
                       the snapshot.",
         resembles: "No incident known to us. Snapshots stand for what was applied, not for an acceptor's promises.",
-        needs: with(needs(Register, &[Crash]), SNAPSHOTS.split_at(1).0),
+        needs: with(needs(Register, &[Crash]), &[(Paxos, "snapshot_every", "50")]),
     },
     Entry {
         bug: Bug::AcceptWithoutCheckingPromise,
@@ -105,7 +109,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos],
         description: "A node accepts from any leader, also in a ballot below the one it promised.",
         resembles: "No incident known to us. Breaks phase 2b of \"Paxos Made Simple\" (section 2.2).",
-        needs: needs(Register, &[Partition, Pause]),
+        needs: needs(Register, &[Partition, Pause, Network]),
     },
     Entry {
         bug: Bug::HighestAcceptedBallotIgnored,
@@ -115,7 +119,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       the highest ballot.",
         resembles: "No incident known to us; a common mistake in first implementations. Breaks P2c of \"Paxos Made \
                     Simple\" (section 2.2).",
-        needs: needs(Register, &[Crash, Partition]),
+        needs: needs(Register, &[Partition, Pause]),
     },
     Entry {
         bug: Bug::VoteCountedTwice,
@@ -130,14 +134,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         bug: Bug::OffByOneMajority,
         name: "off-by-one-majority",
-        modes: &[Paxos, PrimaryBackup, Quorum],
+        modes: &[Paxos, PrimaryBackup],
         description: "With an even number of nodes, half of them pass for a majority.",
         resembles: "Elasticsearch before 7.0 with `minimum_master_nodes` at half of the master-eligible nodes, a \
                     common operator's mistake: each half of a partition elected a master.",
-        needs: with(
-            needs(Register, &[Partition]),
-            &[(Paxos, "nodes", "4"), (PrimaryBackup, "nodes", "4"), (Quorum, "nodes", "4")],
-        ),
+        needs: with(needs(Register, &[Partition]), &[(Paxos, "nodes", "4"), (PrimaryBackup, "nodes", "4")]),
     },
     Entry {
         bug: Bug::DuellingProposers,
@@ -155,7 +156,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos],
         description: "A follower takes in a snapshot that is older than what it has applied.",
         resembles: "Kafka before KIP-207: on a change of leader, clients saw the high watermark go backwards.",
-        needs: with(needs(Register, &[Partition, Network]), SNAPSHOTS.split_at(1).0),
+        needs: with(needs(Register, &[Partition, Network]), &[(Paxos, "snapshot_every", "4")]),
     },
     Entry {
         bug: Bug::ReadBeforeApply,
@@ -174,7 +175,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       leader answers from its lease while a new one writes.",
         resembles: "MongoDB 2.6.7 (Jepsen, 2015): a primary that had been replaced, and did not know it yet, went on \
                     answering reads.",
-        needs: with(needs(Register, &[Partition]), &[(Paxos, "reads", "lease"), (Paxos, "lease", "900ms")]),
+        needs: retries(with(needs(Register, &[Partition, ClockDrift]), LONG_LEASE)),
     },
     Entry {
         bug: Bug::LeaseIgnoresClockDrift,
@@ -184,10 +185,15 @@ pub(super) const ENTRIES: &[Entry] = &[
                       at different rates.",
         resembles: "No incident known to us. Gray and Cheriton, \"Leases\" (1989), have the holder shorten its term \
                     by the clocks' uncertainty.",
-        needs: with(
+        needs: retries(with(
             needs(Register, &[Partition, ClockDrift]),
-            &[(Paxos, "reads", "lease"), (Paxos, "lease", "900ms"), (Paxos, "max_clock_drift_ppm", "100000")],
-        ),
+            &[
+                (Paxos, "reads", "lease"),
+                (Paxos, "election_timeout", "300ms"),
+                (Paxos, "lease", "300ms"),
+                (Paxos, "max_clock_drift_ppm", "600000"),
+            ],
+        )),
     },
     Entry {
         bug: Bug::LeaseCountedFromAnswer,
@@ -197,7 +203,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       after a pause, old answers pass for a fresh lease.",
         resembles: "The pause in Kleppmann's \"How to do distributed locking\" (2016): a process that was stopped \
                     goes on as though no time had passed.",
-        needs: with(needs(Register, &[Pause]), &[(Paxos, "reads", "lease")]),
+        needs: retries(with(needs(Register, &[Pause, Partition]), &[(Paxos, "reads", "lease")])),
     },
     Entry {
         bug: Bug::LeaseGrantLostOnRestart,
@@ -207,7 +213,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       once.",
         resembles: "No incident known to us. Gray and Cheriton, \"Leases\" (1989, section 2), have a restarted \
                     server wait until every lease it may have granted has expired.",
-        needs: with(needs(Register, &[Crash, Partition]), &[(Paxos, "reads", "lease"), (Paxos, "lease", "900ms")]),
+        needs: retries(with(needs(Register, &[Crash, Partition, ClockDrift]), LONG_LEASE)),
     },
     Entry {
         bug: Bug::RetryAppliedTwice,
@@ -216,7 +222,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         description: "Requests that a client repeats are not recognised, and applied again.",
         resembles: "Kafka's producer before it became idempotent (0.11): a send repeated after a lost answer was \
                     appended twice.",
-        needs: retries(needs(Register, &[Crash, Partition])),
+        needs: retries(needs(Register, &[SlowDisk])),
     },
     Entry {
         bug: Bug::ClientTableLostInSnapshot,
@@ -226,7 +232,10 @@ pub(super) const ENTRIES: &[Entry] = &[
                       where the state came from a snapshot.",
         resembles: "No incident known to us. Ongaro's thesis (section 6.3) makes the clients' sessions a part of the \
                     replicated state, snapshots included.",
-        needs: retries(with(needs(Register, &[Crash, Partition]), SNAPSHOTS)),
+        needs: retries(with(
+            needs(Register, &[Crash, SlowDisk]),
+            &[(Paxos, "snapshot_every", "4"), (PrimaryBackup, "snapshot_every", "64")],
+        )),
     },
     Entry {
         bug: Bug::PromotionWithoutCatchUp,
@@ -255,7 +264,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       disk only.",
         resembles: "MySQL's semi-synchronous replication turns asynchronous when no replica answers in time: what \
                     is acknowledged then is lost in a failover.",
-        needs: needs(Register, &[Partition, Crash]),
+        needs: needs(Register, &[Partition, PowerLoss, SlowDisk]),
     },
     Entry {
         bug: Bug::LogTruncatedPastCommit,
@@ -303,7 +312,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                       a newer one.",
         resembles: "Cassandra's deleted rows that come back: a repair from a replica that missed the deletion undoes \
                     it once the tombstone is gone.",
-        needs: needs(Register, &[Network]),
+        needs: needs(Register, &[Partition, Network]),
     },
     Entry {
         bug: Bug::TieBrokenByArrival,

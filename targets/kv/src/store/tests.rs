@@ -1,3 +1,5 @@
+//! What the store must do, case by case.
+
 use super::*;
 use crate::api::{ClientId, Token};
 
