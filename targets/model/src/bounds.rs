@@ -28,7 +28,8 @@ impl fmt::Display for Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// What each client asks, one thing after the other; of any node, at any moment. A client
-    /// whose operation remains unanswered asks nothing more.
+    /// whose operation remains unanswered asks nothing more. At most 255 clients with 255 operations
+    /// each; more are left out.
     pub clients: Vec<Vec<Ask>>,
     /// How many timers run out, on all nodes together.
     pub timeouts: u8,
@@ -45,16 +46,19 @@ pub struct Bounds {
     /// Whether messages from one node to another may overtake each other. If not, a message that
     /// arrives drops those sent before it that have not arrived: any may be lost either way.
     pub reordering: bool,
+    /// How many messages can be on their way from one node to another: the oldest is lost to a
+    /// newer one. Does nothing with `reordering`, which sets no bound. At least one.
+    pub in_flight: u8,
     /// Whether a node handles other inputs while its disk works. If not, all that may happen to
     /// it meanwhile is a crash. Without it there are far fewer states.
     pub overlapping_syncs: bool,
     /// Whether each node's wall clock runs an hour ahead of the one before; else all agree.
     pub skewed_clocks: bool,
-    /// Whether to begin with a cluster in which all first messages have arrived: the first node
-    /// leads, where there is a leader. If not, to begin with nodes just started.
+    /// Whether to begin with a cluster at work, in which all first messages have arrived: the first
+    /// node leads, where there is a leader. If not, to begin with nodes just started.
     pub warm: bool,
-    /// Give up beyond this many steps tried; a step takes a few microseconds, and a state a few
-    /// hundred bytes.
+    /// Give up beyond this many steps tried. A step takes about ten microseconds, and every
+    /// tenth to third leads to a new state, which takes about a kilobyte.
     pub max_steps: usize,
 }
 
@@ -79,10 +83,11 @@ impl Bounds {
             retries: 0,
             terms: 4,
             reordering: false,
+            in_flight: 2,
             overlapping_syncs: false,
             skewed_clocks: false,
             warm: true,
-            max_steps: 20_000_000,
+            max_steps: 5_000_000,
         }
     }
 
@@ -105,7 +110,11 @@ impl fmt::Display for Bounds {
         write!(f, ", {}", count(self.duplicates.into(), "duplicate"))?;
         write!(f, ", {}", if self.retries == 1 { "1 retry".into() } else { format!("{} retries", self.retries) })?;
         write!(f, ", terms up to {}, any loss and delay", self.terms)?;
-        f.write_str(if self.reordering { " and order of messages" } else { ", messages of a link in order" })?;
+        if self.reordering {
+            f.write_str(" and order of messages")?;
+        } else {
+            write!(f, ", a link's messages in order and at most {} at once", self.in_flight.max(1))?;
+        }
         f.write_str(if self.overlapping_syncs { ", disks at any speed" } else { ", a node waits for its disk" })?;
         if self.skewed_clocks {
             f.write_str(", wall clocks an hour apart")?;

@@ -22,8 +22,9 @@
 //! - *Wall clocks* stand still, an hour apart if [`Bounds::skewed_clocks`] says so.
 //! - *Primary-backup's heartbeat* is taken to be twice the fail-over time-out, so that one tick
 //!   does what many would.
-//! - *Requests* reach the node they are sent to at once, and answers their client. One that is
-//!   refused at once, for certain, counts as not having been made.
+//! - *Requests* reach the node they are sent to at once, and answers their client, unless clients
+//!   may ask again: then answers may be late or lost. A request that is refused at once, for
+//!   certain, counts as not having been made.
 //! - *The disk* loses a suffix of the writes it had not finished; it doesn't tear or corrupt.
 //! - The bounds of [`Bounds`], among them that of terms, without which leaders could duel for
 //!   ever.
@@ -36,6 +37,8 @@ mod state;
 mod step;
 mod story;
 mod subject;
+mod turn;
+mod words;
 
 pub use bounds::{Ask, Bounds};
 pub use check::{Outcome, check, explore};

@@ -55,7 +55,7 @@ impl<M: Subject> Checked<M> {
 }
 
 /// Clocks don't matter to what a machine says of its state.
-const NOW: Reading = Reading { wall: std::time::Duration::ZERO, monotonic: std::time::Duration::ZERO };
+pub(crate) const NOW: Reading = Reading { wall: std::time::Duration::ZERO, monotonic: std::time::Duration::ZERO };
 
 /// Two nodes that have applied the same number of entries, but not the same ones.
 pub(crate) fn disagreement<M: Subject>(state: &State<M>) -> Option<(NodeId, NodeId, u64)> {

@@ -9,7 +9,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_machine::{Machine, NodeId};
+use duress_kv::api::Response;
+use duress_machine::{Machine, NodeId, RequestId};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
 
 use crate::register::{Operation, Register, Return};
@@ -174,6 +175,8 @@ pub(crate) struct State<M: Machine> {
     /// Every node's monotonic clock.
     pub clock: Duration,
     pub clients: Vec<Client>,
+    /// Answers on their way to clients: only if clients may ask again.
+    pub answers: BTreeMap<RequestId, Response>,
     pub history: Shared<History>,
     /// Who has led in each term.
     pub led: BTreeMap<u64, NodeId>,
@@ -189,6 +192,7 @@ impl<M: Machine> Clone for State<M> {
             network: self.network.clone(),
             fences: self.fences.clone(),
             clients: self.clients.clone(),
+            answers: self.answers.clone(),
             history: self.history.clone(),
             led: self.led.clone(),
             ..*self

@@ -2,16 +2,21 @@
 
 use std::fmt;
 
-use crate::model::{AGREEMENT, LINEARIZABLE, ONE_LEADER, disagreement};
+use duress_machine::NodeId;
+
+use crate::model::{AGREEMENT, LINEARIZABLE, NOW, ONE_LEADER, disagreement};
 use crate::state::State;
 use crate::step::{Action, Cluster};
 use crate::subject::Subject;
+use crate::words::is_told;
 
 /// What happened, step by step, until a property was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
     /// The property that was broken.
     pub broken: &'static str,
+    /// Where it begins: who leads.
+    pub start: String,
     /// What happened, in order.
     pub steps: Vec<Step>,
     /// Why the property is broken at the end.
@@ -40,6 +45,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Broken: {}.", self.broken)?;
+        writeln!(f, "{}", self.start)?;
         let width = self.steps.len().to_string().len();
         for (i, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:>width$}. {step}", i + 1)?;
@@ -51,6 +57,7 @@ impl fmt::Display for Story {
 /// Tells the story of a path through the states.
 pub(crate) fn tell<M: Subject>(cluster: &Cluster<M>, broken: &'static str, actions: &[Action<M>]) -> Story {
     let mut state = cluster.start();
+    let start = start(&state);
     let mut steps = Vec::new();
     let mut acts = Vec::new();
     for action in actions {
@@ -62,13 +69,28 @@ pub(crate) fn tell<M: Subject>(cluster: &Cluster<M>, broken: &'static str, actio
                 acts.push(cluster.words(action, Some(&state)));
             }
         }
-        acts.extend(then.iter().filter(|words| words.contains(" tells client ")).cloned());
+        acts.extend(then.iter().filter(|words| is_told(words)).cloned());
         steps.push(Step { what: cluster.words(action, Some(&state)), then });
         let Some(next) = next else { break };
         state = next;
     }
     let end = end(broken, &acts, &state);
-    Story { broken, steps, end }
+    Story { broken, start, steps, end }
+}
+
+fn start<M: Subject>(state: &State<M>) -> String {
+    if !M::HAS_LEADER {
+        return "At first all nodes are up.".into();
+    }
+    let statuses = (0..).map(NodeId).zip(state.nodes.iter().map(|at| at.machine.status(NOW)));
+    let leaders: Vec<String> = statuses
+        .filter(|(_, status)| status.role.leads())
+        .map(|(node, status)| format!("{node} is {} in term {}", status.role, status.term))
+        .collect();
+    match leaders.is_empty() {
+        true => "At first nobody leads.".into(),
+        false => format!("At first {}.", leaders.join(" and ")),
+    }
 }
 
 fn end<M: Subject>(broken: &str, acts: &[String], state: &State<M>) -> String {

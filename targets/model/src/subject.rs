@@ -43,11 +43,14 @@ pub(crate) trait Subject:
     /// Whether some node is to lead.
     const HAS_LEADER: bool;
 
+    /// Whether a cluster is at work only after every timer has run out once, the leader's first.
+    const WARM_UP_TICK: bool;
+
     /// A message in words, as what somebody receives.
     fn words(config: &Self::Config, message: &Self::Message) -> String;
 
-    /// What the running out of a timer is, in words: a verb.
-    fn timer_words(timer: Self::Timer) -> &'static str;
+    /// What the node does whose timer runs out, in words.
+    fn timer_words(&self, timer: Self::Timer, pace: Pace) -> &'static str;
 }
 
 /// An operation in words.

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use duress_kv::paxos::{Ballot, Config, Message, Paxos, Timer};
-use duress_machine::{Machine, Reading, Role};
+use duress_machine::{Machine, Role};
 
 use super::{Pace, Subject, command_words};
+use crate::model::NOW;
 
 impl Subject for Paxos {
     const HAS_LEADER: bool = true;
+
+    const WARM_UP_TICK: bool = false;
 
     fn tamed(config: &Config) -> Config {
         config.clone()
@@ -23,7 +26,7 @@ impl Subject for Paxos {
     }
 
     fn paces(&self, _: &Config, timer: Timer) -> &'static [Pace] {
-        let leads = self.status(Reading { wall: Duration::ZERO, monotonic: Duration::ZERO }).role == Role::Leader;
+        let leads = self.status(NOW).role == Role::Leader;
         match timer {
             // An election timer that runs out before its deadline only sets itself again.
             Timer::Election => &[Pace::Late],
@@ -70,10 +73,11 @@ impl Subject for Paxos {
         }
     }
 
-    fn timer_words(timer: Timer) -> &'static str {
-        match timer {
-            Timer::Election => "has heard from no leader",
-            Timer::Tick => "ticks",
+    fn timer_words(&self, timer: Timer, pace: Pace) -> &'static str {
+        match (timer, pace) {
+            (Timer::Election, _) => "has heard from no leader",
+            (Timer::Tick, Pace::OnTime) => "sends heartbeats",
+            (Timer::Tick, Pace::Late) => "asks itself who still follows",
         }
     }
 }

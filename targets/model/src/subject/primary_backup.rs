@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use duress_kv::primary_backup::{Config, Failover, Message, PrimaryBackup, Tick};
-use duress_machine::{Machine, Reading};
+use duress_machine::Machine;
 
 use super::{Pace, Subject, command_words};
+use crate::model::NOW;
 
 impl Subject for PrimaryBackup {
     const HAS_LEADER: bool = true;
+
+    /// Backups learn from a heartbeat that they are in sync in their present life.
+    const WARM_UP_TICK: bool = true;
 
     fn tamed(config: &Config) -> Config {
         // A tick as long as the longest patience: each is the last straw. With shorter ones a
@@ -25,7 +29,7 @@ impl Subject for PrimaryBackup {
     }
 
     fn paces(&self, config: &Config, _: Tick) -> &'static [Pace] {
-        let leads = self.status(Reading { wall: Duration::ZERO, monotonic: Duration::ZERO }).role.leads();
+        let leads = self.status(NOW).role.leads();
         match config.failover {
             // A primary that ticks late forgives the silent and sends again.
             Failover::Vote | Failover::Fenced if leads => &[Pace::OnTime, Pace::Late],
@@ -68,7 +72,11 @@ impl Subject for PrimaryBackup {
         }
     }
 
-    fn timer_words(_: Tick) -> &'static str {
-        "ticks"
+    fn timer_words(&self, _: Tick, pace: Pace) -> &'static str {
+        match (self.status(NOW).role.leads(), pace) {
+            (true, Pace::OnTime) => "ticks, and gives the silent up",
+            (true, Pace::Late) => "ticks late, and sends again",
+            (false, _) => "has heard from no primary",
+        }
     }
 }

@@ -9,6 +9,8 @@ use super::{Pace, Subject};
 impl Subject for Quorum {
     const HAS_LEADER: bool = false;
 
+    const WARM_UP_TICK: bool = false;
+
     fn tamed(config: &Config) -> Config {
         config.clone()
     }
@@ -49,7 +51,7 @@ impl Subject for Quorum {
         }
     }
 
-    fn timer_words(_: Tick) -> &'static str {
+    fn timer_words(&self, _: Tick, _: Pace) -> &'static str {
         "gives up on what took too long"
     }
 }
