@@ -47,7 +47,7 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
     say(summary(&hunted));
     let mut kept = Vec::new();
     for (property, found) in &hunted.findings {
-        kept.push(keep(&scenario, &how, property, found, &hunted, shrink, args.json, &directory)?);
+        kept.push(keep(&scenario, &how, property, found, &hunted, (shrink, args.json), &directory)?);
     }
     let results = results(&hunted, verdict, &kept);
     write(&directory.path().join("hunt.json"), format!("{results:#}\n").as_bytes())?;
@@ -199,8 +199,7 @@ fn keep(
     property: &Property,
     found: &Found,
     hunted: &Hunted,
-    time: Duration,
-    quiet: bool,
+    (time, quiet): (Duration, bool),
     directory: &RunDir,
 ) -> Result<serde_json::Value, Failure> {
     let case = duress_hunt::case(scenario, how, found.seed);
@@ -279,7 +278,9 @@ fn results(hunted: &Hunted, verdict: Verdict, findings: &[serde_json::Value]) ->
 fn coverage(hunted: &Hunted) -> String {
     use std::collections::{BTreeMap, BTreeSet};
     let counts = hunted.coverage.counts();
-    let mut groups: BTreeMap<bool, BTreeMap<(&str, &str), BTreeMap<&str, u64>>> = BTreeMap::new();
+    /// (what, whom) → when → how often.
+    type Rows<'a> = BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, u64>>;
+    let mut groups: BTreeMap<bool, Rows<'_>> = BTreeMap::new();
     for (situation, count) in counts {
         let rows = groups.entry(situation.what == "restart").or_default();
         rows.entry((situation.what, situation.whom)).or_default().insert(situation.when, *count);

@@ -83,7 +83,8 @@ fn source_files_are_short_documented_and_without_loose_ends() {
     let mut files = Vec::new();
     sources(&root(), &mut files);
     assert!(files.len() > 30, "only {} source files were found", files.len());
-    let loose_end = ["TO", "DO"].concat();
+    // Written apart, or this file would find itself.
+    let loose_ends = [["TO", "DO"].concat(), ["FIX", "ME"].concat()];
     let mut wrong = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -94,7 +95,7 @@ fn source_files_are_short_documented_and_without_loose_ends() {
         if !text.starts_with("//!") && !text.starts_with("#!") {
             wrong.push(format!("{} does not say what it is for", file.display()));
         }
-        if text.contains(&loose_end) || text.contains("FIXME") {
+        if loose_ends.iter().any(|note| text.contains(note)) {
             wrong.push(format!("{} has an unowned note", file.display()));
         }
     }
