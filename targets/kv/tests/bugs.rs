@@ -139,12 +139,3 @@ fn the_document_is_fresh() {
         "docs/bugs.md is stale: run `UPDATE_DOCS=1 cargo test -p duress-kv --test bugs` and look at the difference"
     );
 }
-
-#[test]
-#[ignore = "prints how often each bug is found in 300 seeds: for choosing the numbers above"]
-fn how_often() {
-    for row in ROWS {
-        let found: Vec<u64> = (0..300).filter(|seed| (row.run)(Some(row.bug), *seed).is_some()).collect();
-        println!("{:35} {:15} {:27} {:3}, first {:?}", row.bug, row.mode, row.storm, found.len(), found.first());
-    }
-}
