@@ -21,6 +21,7 @@ pub mod engine;
 pub mod faults;
 pub mod generate;
 pub mod linearizable;
+pub mod models;
 pub mod mutex;
 pub mod register;
 mod report;
