@@ -90,6 +90,10 @@ pub struct Report {
     /// What was measured or counted, for people.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub tables: Vec<Table>,
+    /// The operations that show a violation, as few as were found: their indices among those of the
+    /// history that was judged, ascending. Empty if the checker names none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub core: Vec<usize>,
     /// Which kind of not valid; `None` exactly when the verdict is valid.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub class: Option<Class>,
@@ -104,6 +108,7 @@ impl Report {
             explanation: Vec::new(),
             figures: BTreeMap::new(),
             tables: Vec::new(),
+            core: Vec::new(),
             class,
         }
     }
