@@ -6,7 +6,7 @@ use std::time::Duration;
 use duress_history::{Completion, Outcome, Ret};
 use duress_scenario::{Faults, Scenario, Workload};
 use duress_seed::Seed;
-use duress_sim::{Clocks, Disk, Latency, Network, SimPlan, Timed};
+use duress_sim::{Chance, Clocks, Disk, Latency, Network, SimPlan, Timed};
 use duress_workloads::{FinalOp, Generator, Next, Slot};
 
 /// A run in the simulated world. Equal cases give equal runs.
@@ -21,6 +21,8 @@ pub struct Case {
     pub operations: Selection,
     /// How messages travel.
     pub network: Network,
+    /// Which messages' travel is left to chance.
+    pub chance: Chance,
     /// How disks behave.
     pub disk: Disk,
     /// How clocks differ.
@@ -42,6 +44,7 @@ impl Case {
             scenario: Scenario { seed: Some(seed.0), ..scenario.clone() },
             operations: Selection::default(),
             network: ordinary.network,
+            chance: Chance::All,
             disk: ordinary.disk,
             clocks: ordinary.clocks,
             startup: ordinary.startup,
@@ -73,6 +76,7 @@ impl Case {
             max_operations: scenario.limits.history_events / 2,
             max_events: self.max_events,
             network: self.network,
+            chance: self.chance.clone(),
             disk: self.disk,
             clocks: self.clocks,
             startup: self.startup,

@@ -61,6 +61,8 @@ pub struct Judgement {
     pub violations: Vec<Violation>,
     /// Why it can't be told whether everything was in order; `None` if it can.
     pub unknown: Option<String>,
+    /// The simulator itself failed, and this is what it said: nothing is known of the target.
+    pub broken: Option<String>,
 }
 
 impl Judgement {
@@ -102,7 +104,10 @@ pub fn judge(run: &SimRun, checkers: &[Box<dyn Checker>], budget: &Budget) -> Ju
             let why = stuck.iter().map(|(host, why)| format!("{host}: {why}"));
             violated(Property::Unavailable, said, why.collect());
         }
-        Ended::Panicked(said) => violated(Property::Panic, format!("A node panicked: {said}"), Vec::new()),
+        Ended::Panicked { node: Some(node), said } => {
+            violated(Property::Panic, format!("{node} panicked: {said}"), Vec::new());
+        }
+        Ended::Panicked { node: None, said } => judgement.broken = Some(said.clone()),
         Ended::OutOfEvents => {
             judgement.unknown.get_or_insert_with(|| "the run was cut short at its bound on events".into());
         }

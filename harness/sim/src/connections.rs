@@ -31,19 +31,25 @@ where
         let network = &self.plan.network;
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
-        if network.loss > 0.0 && self.decide(about::LOSS, link as u64, number).chance(network.loss) {
+        if self.s.links.ordinary(link, number) {
+            let takes = self.s.links.takes(link, self.s.links.latency.middle());
+            let input = NodeInput::Message { from: from as u16, life: 0, message };
+            return self.after(takes, Event::Node { node: to as u16, input });
+        }
+        let key = self.s.links.key(link);
+        if network.loss > 0.0 && self.decide(about::LOSS, key, number).chance(network.loss) {
             return self.lost(from, to, 1);
         }
-        if network.duplicate > 0.0 && self.decide(about::DUPLICATE, link as u64, number).chance(network.duplicate) {
-            let drawn = self.s.links.latency.draw(self.decide(about::AGAIN, link as u64, number));
+        if network.duplicate > 0.0 && self.decide(about::DUPLICATE, key, number).chance(network.duplicate) {
+            let drawn = self.s.links.latency.draw(self.decide(about::AGAIN, key, number));
             let takes = self.s.links.takes(link, drawn) * 2;
             let input = NodeInput::Message { from: from as u16, life: 0, message: message.clone() };
             self.after(takes, Event::Node { node: to as u16, input });
         }
-        let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, link as u64, number));
+        let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, key, number));
         let mut takes = self.s.links.takes(link, drawn);
         if network.reorder > 0.0 {
-            let decision = self.decide(about::REORDER, link as u64, number);
+            let decision = self.decide(about::REORDER, key, number);
             if decision.chance(network.reorder) {
                 let most = u64::try_from(network.reorder_by.as_nanos()).unwrap_or(u64::MAX >> 8);
                 // What decided that it is held up is spent; the rest of the bits say for how long.
@@ -109,10 +115,14 @@ where
     fn deliver(&mut self, from: usize, to: usize, message: M::Message) {
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
-        let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, link as u64, number));
+        let (key, ordinary) = (self.s.links.key(link), self.s.links.ordinary(link, number));
+        let drawn = match ordinary {
+            true => self.s.links.latency.middle(),
+            false => self.s.links.latency.draw(self.decide(about::LATENCY, key, number)),
+        };
         let mut takes = self.s.links.takes(link, drawn);
         let loss = self.plan.network.loss;
-        if loss > 0.0 && self.decide(about::LOSS, link as u64, number).chance(loss) {
+        if loss > 0.0 && !ordinary && self.decide(about::LOSS, key, number).chance(loss) {
             takes += RESEND[0];
         }
         let at = self.s.links.connection(from, to);

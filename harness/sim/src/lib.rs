@@ -39,7 +39,7 @@ mod world;
 
 pub use coverage::{Coverage, Situation};
 pub use faults::{SimFault, Timed};
-pub use plan::{Clocks, Crash, Disk, Latency, Network, SimPlan, Transport};
+pub use plan::{Chance, Clocks, Crash, Disk, Latency, Network, SimPlan, Transport};
 pub use run::{Ended, SimRun, Stats};
 pub use service::{Done, Service};
 pub use watch::{Happening, Watch};

@@ -7,6 +7,7 @@
 //! what was in flight is lost with it, and new connections are tried five times a second.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use crate::plan::{Compiled, Network, Transport};
 
@@ -84,8 +85,12 @@ pub(crate) struct Links<M> {
     delays: Vec<u64>,
     /// Per link: every delay in force.
     delayed: Vec<(u32, u64)>,
-    /// Per link: messages so far; the key of their decisions.
+    /// Per link: messages so far; with the link's key, the key of their decisions.
     counts: Vec<u64>,
+    /// Per link: what names it in decisions, however many hosts there are.
+    keys: Vec<u64>,
+    /// Per link: the messages that are left to chance; empty if all are.
+    chance: Vec<Vec<RangeInclusive<u64>>>,
     /// Per link: packets dropped by cuts.
     pub(crate) dropped: Vec<u64>,
     /// Per directed pair of nodes.
@@ -104,9 +109,19 @@ impl<M> Default for Links<M> {
             delays: Vec::new(),
             delayed: Vec::new(),
             counts: Vec::new(),
+            keys: Vec::new(),
+            chance: Vec::new(),
             dropped: Vec::new(),
             connections: Vec::new(),
         }
+    }
+}
+
+/// What names a host in decisions. It doesn't change when there are more or fewer nodes.
+pub(crate) fn host_key(host: usize, nodes: usize) -> u64 {
+    match host.checked_sub(nodes) {
+        None => host as u64,
+        Some(client) => 0x100 + client as u64,
     }
 }
 
@@ -122,17 +137,21 @@ impl<M> Links<M> {
         nodes: usize,
         clients: usize,
         network: &Network,
-        mut slower: impl FnMut(usize) -> f64,
+        mut slower: impl FnMut(u64) -> f64,
     ) {
         let hosts = nodes + clients;
         self.hosts = hosts;
         self.nodes = nodes;
         self.transport = network.transport;
         self.latency = network.latency.compile();
+        self.keys.clear();
+        let name = |host: usize| host_key(host, nodes);
+        self.keys.extend((0..hosts * hosts).map(|link| name(link / hosts) << 16 | name(link % hosts)));
+        self.chance.clear();
         refill(&mut self.factors, hosts * hosts, 256);
         if network.spread > 1.0 {
-            for (link, factor) in self.factors.iter_mut().enumerate() {
-                *factor = (256.0 * (1.0 + (network.spread.min(1000.0) - 1.0) * slower(link))) as u32;
+            for (key, factor) in self.keys.iter().zip(&mut self.factors) {
+                *factor = (256.0 * (1.0 + (network.spread.min(1000.0) - 1.0) * slower(*key))) as u32;
             }
         }
         refill(&mut self.cuts, hosts * hosts, 0);
@@ -172,6 +191,27 @@ impl<M> Links<M> {
         let open = self.cuts[link] == 0;
         self.dropped[link] += u64::from(!open);
         open
+    }
+
+    /// From now on only these messages of a link are left to chance, and of other links only those
+    /// that are given likewise.
+    pub(crate) fn leave_to_chance(&mut self, link: Option<usize>, messages: &[RangeInclusive<u64>]) {
+        self.chance.resize_with(self.hosts * self.hosts, Vec::new);
+        if let Some(link) = link {
+            self.chance[link] = messages.to_vec();
+        }
+    }
+
+    /// Whether nothing unusual may happen to a message.
+    #[inline]
+    pub(crate) fn ordinary(&self, link: usize, number: u64) -> bool {
+        !self.chance.is_empty() && !self.chance[link].iter().any(|range| range.contains(&number))
+    }
+
+    /// What names a link in decisions.
+    #[inline]
+    pub(crate) fn key(&self, link: usize) -> u64 {
+        self.keys[link]
     }
 
     /// The number of the next message of a link.

@@ -167,8 +167,11 @@ where
             self.node_is_back(node, false);
             return;
         };
+        self.s.stepping = Some(node);
+        let machine = M::new(self.config, NodeId(node));
+        self.s.stepping = None;
         let state = &mut self.s.nodes[place];
-        state.machine = Some(M::new(self.config, NodeId(node)));
+        state.machine = Some(machine);
         state.halted = false;
         state.stopped = false;
         state.waking = false;
@@ -405,7 +408,9 @@ where
         let Some(machine) = state.machine.as_mut() else { return };
         self.s.stats.steps += 1;
         let mut effects = std::mem::take(&mut self.s.effects);
+        self.s.stepping = Some(node);
         machine.step(input, state.clock.read(now), &mut effects);
+        self.s.stepping = None;
         for effect in effects.drain() {
             self.perform(node, effect);
         }
@@ -552,7 +557,10 @@ where
     pub(crate) fn latency(&mut self, from_host: usize, to_host: usize) -> u64 {
         let link = self.s.links.link(from_host, to_host);
         let number = self.s.links.number(link);
-        let decision: Decision = self.decide(about::LATENCY, link as u64, number);
+        if self.s.links.ordinary(link, number) {
+            return self.s.links.takes(link, self.s.links.latency.middle());
+        }
+        let decision: Decision = self.decide(about::LATENCY, self.s.links.key(link), number);
         self.s.links.takes(link, self.s.links.latency.draw(decision))
     }
 

@@ -1,5 +1,7 @@
 //! What is to be simulated.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use duress_fault::Schedule;
@@ -39,6 +41,8 @@ pub struct SimPlan {
     pub max_events: u64,
     /// How messages travel.
     pub network: Network,
+    /// Which messages' travel is left to chance.
+    pub chance: Chance,
     /// How disks behave.
     pub disk: Disk,
     /// How clocks differ.
@@ -66,6 +70,7 @@ impl SimPlan {
             max_operations: u64::MAX,
             max_events: 100_000_000,
             network: Network::default(),
+            chance: Chance::All,
             disk: Disk::default(),
             clocks: Clocks::default(),
             startup: Latency::between(Duration::from_millis(5), Duration::from_millis(30)),
@@ -120,6 +125,11 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
+    /// The time in the middle, outliers apart.
+    pub(crate) fn middle(&self) -> u64 {
+        self.low + self.span / 2
+    }
+
     /// The time that a decision means. The upper bits choose the time, the lower ones whether it
     /// is an outlier.
     pub(crate) fn draw(&self, decision: Decision) -> u64 {
@@ -171,6 +181,17 @@ impl Default for Network {
             reorder_by: Duration::from_millis(50),
         }
     }
+}
+
+/// Which messages' travel is left to chance. Every other message is ordinary: it takes the time in
+/// the middle of what the network's latency says, and is neither lost nor repeated nor held up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Chance {
+    /// Every message's.
+    #[default]
+    All,
+    /// Only these: for each directed link, the numbers of its messages, counted from one.
+    Only(BTreeMap<(Host, Host), Vec<RangeInclusive<u64>>>),
 }
 
 /// How disks behave.

@@ -41,8 +41,13 @@ pub enum Ended {
     },
     /// The run was cut short at its bound on events.
     OutOfEvents,
-    /// A machine panicked. The panic's words.
-    Panicked(String),
+    /// A machine panicked, and the run ended there.
+    Panicked {
+        /// The node whose machine it was; `None` if it was none's, but the simulator's own code.
+        node: Option<Host>,
+        /// The panic's words.
+        said: String,
+    },
 }
 
 /// What a run took.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use duress_history::{Event as HistoryEvent, EventKind, Header, Time};
+use duress_history::{Event as HistoryEvent, EventKind, Header, Host, Time};
 use duress_machine::client::Answer;
 use duress_machine::{Effects, Machine};
 use duress_seed::{Decision, Seed};
@@ -17,10 +17,10 @@ use crate::clock::EPOCH;
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::faults::Deed;
-use crate::network::Links;
+use crate::network::{Links, host_key};
 use crate::node::Node;
 use crate::phases::Stage;
-use crate::plan::Compiled;
+use crate::plan::{Chance, Compiled};
 use crate::watch::{Happening, Watch};
 use crate::{Coverage, Ended, Service, SimPlan, SimRun, Stats};
 
@@ -99,6 +99,8 @@ pub(crate) struct State<M: Machine> {
     pub(crate) next_unscheduled: u64,
     pub(crate) next_request: u32,
     pub(crate) ended: Option<Ended>,
+    /// The node whose machine is at work.
+    pub(crate) stepping: Option<u16>,
     pub(crate) sync: Compiled,
     pub(crate) startup: Compiled,
 }
@@ -137,6 +139,7 @@ impl<M: Machine> Default for State<M> {
             next_unscheduled: 0,
             next_request: 0,
             ended: None,
+            stepping: None,
             sync: Compiled::default(),
             startup: Compiled::default(),
         }
@@ -156,8 +159,17 @@ impl<M: Machine> State<M> {
         self.hosts.iter_mut().for_each(ClientHost::reset);
         self.hosts.resize_with(plan.clients.len(), ClientHost::default);
         self.seats.clear();
-        let slower = |link: usize| seed.decide(&[about::SPREAD, link as u64]).unit();
+        let slower = |link: u64| seed.decide(&[about::SPREAD, link]).unit();
         self.links.reset(plan.nodes.len(), plan.clients.len(), &plan.network, slower);
+        if let Chance::Only(messages) = &plan.chance {
+            let place = |name: &Host| plan.nodes.iter().chain(&plan.clients).position(|host| host == name);
+            self.links.leave_to_chance(None, &[]);
+            for ((from, to), numbers) in messages {
+                if let (Some(from), Some(to)) = (place(from), place(to)) {
+                    self.links.leave_to_chance(Some(self.links.link(from, to)), numbers);
+                }
+            }
+        }
         self.idle.clear();
         self.idle.resize(plan.nodes.len() * plan.clients.len(), Idle::default());
         self.resource.clear();
@@ -183,12 +195,13 @@ impl<M: Machine> State<M> {
         self.next_unscheduled = UNSCHEDULED;
         self.next_request = 0;
         self.ended = None;
+        self.stepping = None;
         self.sync = plan.disk.sync.compile();
         self.startup = plan.startup.compile();
         for host in 0..plan.nodes.len() + plan.clients.len() {
             let drift = i64::from(plan.clocks.drift_ppm.min(500_000));
             let offset = i64::try_from(plan.clocks.offset.as_nanos()).unwrap_or(i64::MAX / 2);
-            let [rate, ahead] = [0, 1].map(|what| seed.decide(&[about::CLOCK, host as u64, what]));
+            let [rate, ahead] = [0, 1].map(|what| seed.decide(&[about::CLOCK, host_key(host, plan.nodes.len()), what]));
             let rate = rate.below(2 * drift as u64 + 1) as i64 - drift;
             let ahead = ahead.below(2 * offset as u64 + 1) as i64 - offset;
             let clock = match host.checked_sub(plan.nodes.len()) {
@@ -282,7 +295,7 @@ where
         let ended = catch_unwind(AssertUnwindSafe(|| running.run())).unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&'static str>().copied());
-            Ended::Panicked(said.unwrap_or("no message").to_owned())
+            running.panicked(said.unwrap_or("no message"))
         });
         let state = &mut self.state;
         state.stats.simulated = Duration::from_nanos(state.now);
@@ -322,6 +335,18 @@ where
             self.s.now = at;
             self.handle(event);
         }
+    }
+
+    /// Something panicked. A node whose machine it was has ended, and nobody asked it to.
+    fn panicked(&mut self, said: &str) -> Ended {
+        let node = self.s.stepping.take();
+        if let Some(node) = node {
+            let number = self.next_unscheduled();
+            let what = format!("{} panicked: {said}", self.plan.nodes[usize::from(node)]);
+            self.unscheduled_event(number, duress_history::Stage::Start, "exit", node, what.clone());
+            self.evidence(number, duress_history::Stage::Start, false, what, Default::default());
+        }
+        Ended::Panicked { node: node.map(|node| self.plan.nodes[usize::from(node)].clone()), said: said.to_owned() }
     }
 
     fn handle(&mut self, event: Event<M>) {
