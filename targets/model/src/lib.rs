@@ -41,5 +41,5 @@ mod turn;
 mod words;
 
 pub use bounds::{Ask, Bounds};
-pub use check::{Outcome, check, explore};
-pub use story::{Step, Story};
+pub use check::{Outcome, Progress, Search, Stopped, check, explore};
+pub use story::{Place, Step, Story};

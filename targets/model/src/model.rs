@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use duress_machine::{NodeId, Reading};
 use stateright::{Expectation, Model, Property};
@@ -28,13 +29,20 @@ pub(crate) struct Checked<M: Subject> {
     /// a discovery and would put a later, longer one in its place; so later ones are let pass.
     /// `None` tells the truth of every state.
     firsts: Option<BTreeMap<&'static str, OnceLock<State<M>>>>,
+    /// Nothing more is to be explored.
+    stopped: AtomicBool,
 }
 
 impl<M: Subject> Checked<M> {
     pub(crate) fn new(cluster: Cluster<M>, firsts_only: bool) -> Self {
         let names = [LINEARIZABLE, ONE_LEADER, AGREEMENT, SOME_LEADER, ALL_DONE];
         let firsts = firsts_only.then(|| names.into_iter().map(|name| (name, OnceLock::new())).collect());
-        Checked { cluster, firsts }
+        Checked { cluster, firsts, stopped: AtomicBool::new(false) }
+    }
+
+    /// From now on nothing can happen in any state, so that the exploration soon ends.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether `state` is the first of its kind.
@@ -85,7 +93,9 @@ impl<M: Subject> Model for Checked<M> {
     }
 
     fn actions(&self, state: &State<M>, actions: &mut Vec<Action<M>>) {
-        self.cluster.possible(state, actions);
+        if !self.stopped.load(Ordering::Relaxed) {
+            self.cluster.possible(state, actions);
+        }
     }
 
     fn next_state(&self, state: &State<M>, action: Action<M>) -> Option<State<M>> {

@@ -26,10 +26,30 @@ pub struct Story {
 /// One step of a [`Story`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// Where it happened.
+    pub place: Place,
     /// What happened.
     pub what: String,
     /// What nodes did or became because of it.
     pub then: Vec<String>,
+}
+
+/// Where a [`Step`] happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A message arrives.
+    Link {
+        /// From whom.
+        from: NodeId,
+        /// At whom.
+        to: NodeId,
+        /// What it says.
+        message: String,
+    },
+    /// Something happens to a node.
+    Node(NodeId),
+    /// A client hears something.
+    Client,
 }
 
 impl fmt::Display for Step {
@@ -70,12 +90,28 @@ pub(crate) fn tell<M: Subject>(cluster: &Cluster<M>, broken: &'static str, actio
             }
         }
         acts.extend(then.iter().filter(|words| is_told(words)).cloned());
-        steps.push(Step { what: cluster.words(action, Some(&state)), then });
+        steps.push(Step { place: place(cluster, action), what: cluster.words(action, Some(&state)), then });
         let Some(next) = next else { break };
         state = next;
     }
     let end = end(broken, &acts, &state);
     Story { broken, start, steps, end }
+}
+
+fn place<M: Subject>(cluster: &Cluster<M>, action: &Action<M>) -> Place {
+    match action {
+        Action::Deliver { envelope, .. } => Place::Link {
+            from: envelope.from,
+            to: envelope.to,
+            message: M::words(&cluster.config, &envelope.message),
+        },
+        Action::TimeOut { node, .. }
+        | Action::Synced { node }
+        | Action::Crash { node, .. }
+        | Action::Fence { node, .. }
+        | Action::Ask { node, .. } => Place::Node(*node),
+        Action::Hear { .. } => Place::Client,
+    }
 }
 
 fn start<M: Subject>(state: &State<M>) -> String {

@@ -5,7 +5,7 @@ use duress_kv::bugs::Bug;
 use duress_kv::config::Config;
 use duress_kv::primary_backup::{self, Failover};
 use duress_kv::{paxos, quorum};
-use duress_model::{Ask, Bounds, Outcome, check};
+use duress_model::{Ask, Bounds, Outcome, Search, Stopped};
 use duress_seed::Seed;
 
 const SEED: Seed = Seed(1);
@@ -40,11 +40,15 @@ fn bounds(operations: usize, timeouts: u8, crashes: u8) -> Bounds {
     Bounds { timeouts, crashes, ..Bounds::new(operations) }
 }
 
+fn check(config: Config, bounds: Bounds, threads: usize) -> Outcome {
+    duress_model::check(config, bounds, &Search::on(threads), &mut |_| {})
+}
+
 /// Explored to the end, nothing was found, and everything that should happen did.
 #[track_caller]
 fn clean(config: Config, bounds: Bounds, states: usize) {
     let outcome = check(config, bounds, 2);
-    assert!(outcome.complete && outcome.never_seen.is_empty() && outcome.counterexample.is_none(), "{outcome}");
+    assert!(outcome.complete() && outcome.never_seen.is_empty() && outcome.counterexample.is_none(), "{outcome}");
     assert_eq!(outcome.unique_states, states, "{outcome}");
 }
 
@@ -54,7 +58,7 @@ fn broken(config: Config, bounds: Bounds, steps: usize) -> Outcome {
     let outcome = check(config, bounds, 1);
     let story = outcome.counterexample.as_ref().unwrap_or_else(|| panic!("{outcome}"));
     assert_eq!((story.broken, story.steps.len()), ("what clients are told is linearizable", steps), "{outcome}");
-    assert!(!outcome.complete);
+    assert!(!outcome.complete());
     outcome
 }
 
@@ -169,8 +173,22 @@ fn planted_bugs_are_found() {
 #[test]
 fn giving_up_is_not_completing() {
     let outcome = check(paxos(3), Bounds { max_steps: 2_000, ..bounds(2, 1, 1) }, 1);
-    assert!(!outcome.complete && outcome.counterexample.is_none(), "{outcome}");
+    assert!(!outcome.complete() && outcome.counterexample.is_none(), "{outcome}");
     assert!(outcome.to_string().contains("not exhaustive up to"), "{outcome}");
+}
+
+/// So are bounds of the search itself; and whoever watches sees it grow.
+#[test]
+fn a_search_that_is_cut_short_says_by_what() {
+    let wide = || bounds(3, 2, 1);
+    let mut seen = Vec::new();
+    let few = Search { max_states: 1_000, ..Search::on(2) };
+    let outcome = duress_model::check(paxos(3), wide(), &few, &mut |progress| seen.push(progress.unique_states));
+    assert_eq!((outcome.stopped, outcome.unique_states >= 1_000), (Some(Stopped::States), true), "{outcome}");
+    assert!(seen.is_sorted() && seen.last() <= Some(&outcome.unique_states), "{seen:?}");
+    let short = Search { time: std::time::Duration::ZERO, ..Search::on(1) };
+    let outcome = duress_model::check(paxos(3), wide(), &short, &mut |_| {});
+    assert_eq!(outcome.stopped, Some(Stopped::Time), "{outcome}");
 }
 
 /// Without time-outs nobody takes over from nobody: such a proof says that it is empty.
