@@ -162,7 +162,7 @@ fn real(repro: &Repro) -> (Scenario, Vec<&'static str>) {
         };
         let number = faults.len() as u64 + 1;
         let lasts = timed.lasts.max(Duration::from_millis(1));
-        faults.push(Timed { number, at: timed.at, lasts, fault });
+        faults.push(Timed { number, at: timed.at, lasts, fault, when: None });
     }
     let end = faults.iter().map(Timed::end).max().unwrap_or_default();
     scenario.time = scenario.time.max(end + Duration::from_secs(1));

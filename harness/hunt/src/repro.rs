@@ -486,5 +486,5 @@ fn read_timed(row: &TimedRow, hosts: &BTreeSet<Host>, scenario: &Scenario) -> Ch
         }
         FaultRow::SlowNode { who, by } => SimFault::SlowNode { who: nodes_only(who)?, by: by.0 },
     };
-    Ok(Timed { number: row.number, at: row.at.0, lasts: row.lasts.0, fault })
+    Ok(Timed { number: row.number, at: row.at.0, lasts: row.lasts.0, fault, when: None })
 }

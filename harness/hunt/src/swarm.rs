@@ -304,7 +304,7 @@ fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
         let lasts = draw.scale(about::EXTRAS, 3_000 + number * 10 + 5, ms(10), notice(&scenario.target) * 3);
         let latest = scenario.time.saturating_sub(lasts);
         let at = round(decide(6).between(Duration::ZERO, latest));
-        Some(Timed { number: EXTRA_NUMBERS + number, at, lasts, fault })
+        Some(Timed { number: EXTRA_NUMBERS + number, at, lasts, fault, when: None })
     });
     faults.collect()
 }

@@ -219,7 +219,7 @@ impl Surroundings<'_> {
             let message = format!("{path} ends at {end:?}, after the scenario's time of {:?}", self.time);
             return Err(lasts_field.problem(message).suggest("let it begin earlier or last shorter, or raise `time`"));
         }
-        Ok(Timed { number, at: starts, lasts, fault: self.fault(*kind, what)? })
+        Ok(Timed { number, at: starts, lasts, fault: self.fault(*kind, what)?, when: None })
     }
 
     fn fault(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_fault::{Effect, Fault, Resolved, Selector, Unresolvable, View};
+use duress_fault::{Effect, Fault, Resolved, Selector, Trigger, Unresolvable, View};
 use duress_seed::Seed;
 
 /// One thing to be done to a simulated cluster. Each is undone at its end.
@@ -54,18 +54,21 @@ pub enum SimFault {
 pub struct Timed {
     /// Names the fault within its run, and is the key of every decision about it.
     pub number: u64,
-    /// When it is injected, since the main phase began.
+    /// When it is injected: since the main phase began, or since its trigger fired.
     pub at: Duration,
     /// How long until it is healed.
     pub lasts: Duration,
     /// What is done.
     pub fault: SimFault,
+    /// What it waits for first.
+    pub when: Option<Trigger>,
 }
 
 impl From<&duress_fault::Timed> for Timed {
     fn from(timed: &duress_fault::Timed) -> Timed {
-        let duress_fault::Timed { number, at, lasts, fault } = timed;
-        Timed { number: *number, at: *at, lasts: *lasts, fault: SimFault::Common(fault.clone()) }
+        let duress_fault::Timed { number, at, lasts, fault, when } = timed;
+        let fault = SimFault::Common(fault.clone());
+        Timed { number: *number, at: *at, lasts: *lasts, fault, when: when.clone() }
     }
 }
 

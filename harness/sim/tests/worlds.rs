@@ -135,7 +135,7 @@ fn air_traffic_control(seed: u64, failover: Failover, nodes: usize) -> (SimRun, 
     }
     let fault = Fault::from(Grudge::Links { links, one_way: false });
     let (at, lasts) = (Duration::from_secs(1), Duration::from_secs(3));
-    plan.schedule = vec![Timed { number: 1, at, lasts, fault: SimFault::Common(fault) }];
+    plan.schedule = vec![Timed { number: 1, at, lasts, fault: SimFault::Common(fault), when: None }];
     let seed = Seed(seed).derive("target");
     let config = primary_backup::Config { failover, ..primary_backup::Config::new(nodes as u16, seed) };
     run_registers(&mut world, &plan, &config, true)
@@ -177,6 +177,7 @@ fn what_was_acknowledged_survives_a_power_loss_of_all_nodes() {
             at: Duration::from_millis(at),
             lasts: Duration::from_millis(100),
             fault: SimFault::PowerLoss(Selector::All),
+            when: None,
         };
         plan.schedule = vec![power(1, 700), power(2, 1900)];
         let run = world.run(&plan, &paxos_config(seed, 3), &mut *workload(&plan, options.clone()));
@@ -198,6 +199,7 @@ fn a_power_loss_tears_records_and_a_start_finds_out() {
                 at: Duration::from_millis(300 * n + 100),
                 lasts: Duration::from_millis(50),
                 fault: SimFault::PowerLoss(Selector::One),
+                when: None,
             })
             .collect();
         let run = world.run(&plan, &paxos_config(seed, 3), &mut *registers(&plan, 400));
@@ -223,6 +225,7 @@ fn paused_holder(seed: u64, fencing: bool) -> (SimRun, Results) {
         at: Duration::from_secs(2),
         lasts: Duration::from_secs(3),
         fault: SimFault::Common(Fault::Pause(Selector::Holder)),
+        when: None,
     }];
     let options =
         Options::Lock(lock::Options { fencing, work: Duration::from_millis(200), ..lock::Options::default() });

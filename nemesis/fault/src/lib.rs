@@ -12,11 +12,13 @@ mod grudge;
 mod plan;
 mod resolve;
 mod schedule;
+mod trigger;
 
 pub use grudge::{Grudge, Sides};
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};
 pub use schedule::{Schedule, Timed};
+pub use trigger::{Lookout, Part, Trigger, Turn};
 
 use std::fmt;
 use std::time::Duration;

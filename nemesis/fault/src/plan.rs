@@ -94,7 +94,7 @@ impl Plan {
             let begins = Duration::from_nanos((interval.as_nanos() as u64).saturating_mul(slot));
             // A tenth of the slot stays free ahead of the fault, so that the target is seen
             // working before the first fault and between any two.
-            Timed { number: slot + 1, at: begins + (interval - longest) + starts, lasts, fault }
+            Timed { number: slot + 1, at: begins + (interval - longest) + starts, lasts, fault, when: None }
         });
         Schedule::new(faults.filter(|timed| timed.end() <= total).collect())
     }

@@ -193,7 +193,7 @@ pub fn all_faults(plan: &SimPlan, leads: bool) -> Vec<Timed> {
         };
         let at = decide(5).between(Duration::ZERO, total);
         let lasts = decide(6).between(Duration::from_millis(10), Duration::from_millis(500));
-        faults.push(Timed { number: 1000 + number, at, lasts, fault });
+        faults.push(Timed { number: 1000 + number, at, lasts, fault, when: None });
     }
     faults
 }
