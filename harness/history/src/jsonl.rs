@@ -85,7 +85,7 @@ pub fn read(mut from: impl BufRead) -> Result<Stored, ReadError> {
 }
 
 /// The error without its position, which we give in our own words.
-fn message(error: &serde_json::Error) -> String {
+pub(crate) fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(end) => text[..end].to_string(),

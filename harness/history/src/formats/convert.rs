@@ -124,6 +124,8 @@ impl Conversion<'_> {
             Edn::Nil => Value::Nil,
             Edn::Int(number) => Value::Int(*number),
             Edn::Text(text) if text.is_empty() && self.imported.format == Format::Porcupine => Value::Nil,
+            // Our own values are told apart already.
+            Edn::Text(text) if self.imported.format == Format::JsonLines => Value::Text(text.clone()),
             other => Value::Text(text(other)),
         }
     }
@@ -143,6 +145,23 @@ impl Conversion<'_> {
                 }
                 _ => Err("the value of a cas is not [from to]".to_string()),
             },
+            (Function::Acquire, _) => match argument.get("lease-ms").and_then(whole) {
+                Some(lease_ms) => Ok(Op::Acquire { lock: self.key(operation), lease_ms }),
+                None => Err("an acquisition without a lease".to_string()),
+            },
+            (Function::Release, _) => match whole(argument) {
+                Some(token) => Ok(Op::Release { lock: self.key(operation), token }),
+                None => Err("a release without a token".to_string()),
+            },
+            (Function::Other(name), _) if name == "renew" || name == "access" => {
+                let lock = self.key(operation);
+                let number = |name| argument.get(name).and_then(whole);
+                match (number("token"), number("lease-ms"), number("work-ms")) {
+                    (Some(token), Some(lease_ms), _) if name == "renew" => Ok(Op::Renew { lock, token, lease_ms }),
+                    (Some(token), _, Some(work_ms)) if name == "access" => Ok(Op::Access { lock, token, work_ms }),
+                    _ => Err(format!("{name} without its token or time")),
+                }
+            }
             (Function::Add, Subject::Set) if operation.key.is_none() => match argument.as_int() {
                 Some(element) => Ok(Op::Add { element }),
                 None => Err("only whole numbers are elements of a set".to_string()),
@@ -160,8 +179,20 @@ impl Conversion<'_> {
                 let numbers: Option<Vec<i64>> = elements.iter().map(Edn::as_int).collect();
                 numbers.map(Ret::Elements).ok_or_else(|| "only whole numbers are elements of a set".to_string())
             }
+            Op::Acquire { .. } => {
+                whole(result).map(Ret::Token).ok_or_else(|| "a granted lock without a token".to_string())
+            }
             _ => Ok(Ret::Done),
         }
+    }
+}
+
+/// A number that may go up to `u64::MAX`.
+fn whole(value: &Edn) -> Option<u64> {
+    match value {
+        Edn::Int(number) => u64::try_from(*number).ok(),
+        Edn::Number(digits) => digits.parse().ok(),
+        _ => None,
     }
 }
 
@@ -190,7 +221,7 @@ fn events(entries: Vec<(u64, Option<i64>, EventKind)>) -> Vec<Event> {
 
 /// A value as text, different for different values: texts stand as they are unless they could be
 /// taken for another kind.
-fn text(value: &Edn) -> SmolStr {
+pub(super) fn text(value: &Edn) -> SmolStr {
     match value {
         Edn::Text(text) => {
             let plain = text.chars().next().is_some_and(char::is_alphabetic)

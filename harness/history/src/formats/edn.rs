@@ -39,6 +39,15 @@ pub enum Edn {
 }
 
 impl Edn {
+    /// A map of these entries, in any order; the error is a key that is there twice.
+    pub fn map(mut entries: Vec<(Edn, Edn)>) -> Result<Edn, Edn> {
+        entries.sort();
+        match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(pair[0].0.clone()),
+            None => Ok(Edn::Map(entries)),
+        }
+    }
+
     /// The whole number.
     pub fn as_int(&self) -> Option<i64> {
         match self {
@@ -98,7 +107,7 @@ impl fmt::Display for Edn {
                 '\r' => f.write_str("\\return"),
                 '\t' => f.write_str("\\tab"),
                 ' ' => f.write_str("\\space"),
-                c if c.is_control() => write!(f, "\\u{:04x}", *c as u32),
+                c if c.is_control() || c.is_whitespace() => write!(f, "\\u{:04x}", *c as u32),
                 c => write!(f, "\\{c}"),
             },
             Edn::Text(text) => {

@@ -1,33 +1,60 @@
-//! Jepsen's text log: `INFO  jepsen.util - 4<TAB>:invoke<TAB>:cas<TAB>[2 4]`, as old versions of
-//! Jepsen print each operation and as Porcupine's tests keep them. Other lines of the log are
-//! passed over; a line that begins like an operation has to be one.
+//! Operations in columns, as Jepsen prints them: `4<TAB>:invoke<TAB>:cas<TAB>[2 4]`, with an error
+//! behind where there is one. In Jepsen's log they stand behind `jepsen.util -` or `jepsen.util:`
+//! (other lines are passed over; a line that begins like an operation has to be one), in
+//! `history.txt` alone.
+
+use std::io::Read;
 
 use super::pairing::{Entry, Kind, Pairing, Who};
 use super::parser::{Parser, quote};
-use super::{Edn, Fault, Function};
+use super::{Edn, Fault, Function, ReadError, Source};
 
-/// What stands before an operation.
+/// What stands before an operation in a log.
 pub(super) const MARK: &str = "jepsen.util";
 
-pub(super) fn read(text: &str, start: usize, pairing: &mut Pairing<'_>) -> Result<(), Fault> {
-    let mut at = start;
-    for line in text[start..].split_inclusive('\n') {
-        let end = at + line.trim_end_matches(['\n', '\r']).len();
-        if let Some(from) = operation_start(&text[at..end]) {
-            let entry = operation(&text[..end], at + from)?;
-            pairing.push(entry, at + from)?;
+/// Where operations stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Behind [`MARK`], in lines among others.
+    Marked,
+    /// From the beginning of every line that is not blank.
+    Bare,
+}
+
+pub(super) fn read<R: Read>(source: &mut Source<R>, columns: Columns, pairing: &mut Pairing) -> Result<(), ReadError> {
+    while let Some((start, end)) = source.line()? {
+        let line = source.window()[start..end].trim_end_matches('\r');
+        let found = match columns {
+            Columns::Marked => operation_start(line),
+            Columns::Bare => Some(line.len() - line.trim_start().len()).filter(|from| *from < line.len()),
+        };
+        let Some(from) = found else { continue };
+        let (at, end) = (start + from, start + line.len());
+        match operation(&source.window()[..end], at) {
+            Ok(entry) => {
+                let place = source.place(at);
+                pairing.push(entry, place)?;
+            }
+            Err(fault) => return Err(source.locate(fault)),
         }
-        at += line.len();
     }
     Ok(())
 }
 
-/// Where the process stands, if the line logs an operation: after the mark and an optional dash,
+/// Whether a line has the columns of an operation.
+pub(super) fn is_bare(line: &[u8]) -> bool {
+    let mut columns = line.split(|b| *b == b'\t').map(<[u8]>::trim_ascii);
+    columns.next().is_some_and(|process| !process.is_empty())
+        && columns.next().is_some_and(|kind| matches!(kind, b":invoke" | b":ok" | b":fail" | b":info"))
+        && columns.next().is_some()
+}
+
+/// Where the process stands, if the line logs an operation: after the mark and its dash or colon,
 /// one word and a tab.
 fn operation_start(line: &str) -> Option<usize> {
     let after = line.find(MARK)? + MARK.len();
     let rest = line[after..].trim_start_matches([' ', '\t']);
-    let rest = rest.strip_prefix("- ").unwrap_or(rest).trim_start_matches(' ');
+    let rest = rest.strip_prefix("- ").or_else(|| rest.strip_prefix(": ")).unwrap_or(rest).trim_start_matches(' ');
     let word = rest.find('\t')?;
     let process = rest[..word].trim_end_matches(' ');
     (!process.is_empty() && !process.contains(' ')).then(|| line.len() - rest.len())

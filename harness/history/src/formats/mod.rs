@@ -1,52 +1,108 @@
-//! Histories that people already have: Jepsen's EDN and text logs, Porcupine's key-value text.
+//! Histories that people already have: Jepsen's EDN and text logs, operation maps in JSON,
+//! Porcupine's key-value text, and our own.
 //!
-//! [`read`] takes the whole text and gives [`Imported`]: operations with invocation and completion
-//! put together, their values kept as [`Edn`], so that any model can be checked against them.
+//! [`read_from`] reads them, compressed or not, and gives [`Imported`]: operations with invocation
+//! and completion put together, their values kept as [`Edn`], so that any model can be checked
+//! against them. [`write`] writes them in any format and counts what that can't say.
 //! [`Imported::events`] turns those that fit [`crate::Op`] into events of our own.
 //!
-//! Input is hostile until proven otherwise: nesting, digits and size are limited, and whatever is
-//! wrong is refused with its line and column. This module knows nothing of checkers.
+//! Input is hostile until proven otherwise: nesting, digits and sizes are limited, and whatever is
+//! wrong is refused with its line and column. Text is read through a window and not kept; only the
+//! operations are held in memory. This module knows nothing of checkers.
 //!
 //! Formats differ in two conventions, and the words are the same in both:
 //!
 //! | | a read of `nil` | a failed operation |
 //! |---|---|---|
 //! | Jepsen text log (as Porcupine's tests read it) | the register is unset | a failed cas saw another value than `from` |
-//! | EDN (Knossos) | tells nothing | tells nothing |
+//! | EDN, JSON and `history.txt` (Knossos) | tells nothing | tells nothing |
 //! | Porcupine's KV text | the key is unset (`""` is) | tells nothing |
+//! | our own | the register is unset | tells nothing |
 //!
 //! [`Options`] overrides either.
 
+mod compressed;
 mod convert;
+mod detect;
 mod edn;
+mod json;
 mod log;
 mod number;
 mod op_map;
 mod operation;
+mod own;
 mod pairing;
 mod parser;
+mod place;
+mod source;
+mod write;
 
 use std::io::Read;
 
-use thiserror::Error;
+use self::place::{Fault, Place};
+use self::source::Source;
 
 pub use convert::Converted;
+pub use detect::detect;
 pub use edn::Edn;
 pub use operation::{Function, Imported, ImportedOperation, Known, Moment, NemesisEntry};
 pub use parser::{MAX_DEPTH, MAX_DIGITS};
+pub use place::ReadError;
+pub use source::MAX_ENTRY;
+pub use write::{Loss, losses, write};
 
 /// A way of writing a history down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
-    /// Our own, one JSON object per line: read by [`crate::jsonl`], not by this module.
+    /// Our own, one JSON object per line: the events of [`crate::jsonl`].
     JsonLines,
+    /// Operation maps in JSON, one after the other or in one array. elle-cli's users have it; ours
+    /// for operations of any model.
+    Json,
     /// Operation maps in EDN, one after the other or in one vector or list. Jepsen, Knossos,
     /// Maelstrom and elle-cli write it.
     Edn,
     /// Jepsen's log: `INFO  jepsen.util - 4<TAB>:invoke<TAB>:cas<TAB>[2 4]`.
     JepsenLog,
+    /// Jepsen's `history.txt`: the same columns, without the log's prefix.
+    HistoryText,
     /// Porcupine's key-value text: EDN maps with `:key`, and `get`, `put` and `append`.
     Porcupine,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 6] =
+        [Format::JsonLines, Format::Json, Format::Edn, Format::JepsenLog, Format::HistoryText, Format::Porcupine];
+
+    /// Its short stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::JsonLines => "jsonl",
+            Format::Json => "json",
+            Format::Edn => "edn",
+            Format::JepsenLog => "jepsen-log",
+            Format::HistoryText => "history-text",
+            Format::Porcupine => "porcupine",
+        }
+    }
+
+    /// The format of a name.
+    pub fn named(name: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// What it is, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Format::JsonLines => "Duress's own events, one JSON object per line (a run's history.jsonl)",
+            Format::Json => "operation maps in JSON, one after the other or in an array, as elle-cli reads them",
+            Format::Edn => "operation maps in EDN, as Jepsen, Maelstrom, Knossos and elle-cli write them",
+            Format::JepsenLog => "Jepsen's log (jepsen.log), other lines passed over",
+            Format::HistoryText => "Jepsen's and Maelstrom's history.txt: process, type, f, value, error",
+            Format::Porcupine => "Porcupine's key-value text: EDN maps with :key, and get, put, append",
+        }
+    }
 }
 
 /// What a successful read of `nil` tells.
@@ -90,7 +146,7 @@ pub struct Options {
     pub failed: Option<Failed>,
     /// Whether values carry a key.
     pub keys: Keys,
-    /// The largest text taken, in bytes.
+    /// The longest text taken, decompressed, in bytes.
     pub max_bytes: u64,
 }
 
@@ -115,127 +171,39 @@ impl Conventions {
         match format {
             Format::JepsenLog => Conventions { nil_read: NilRead::Unset, failed: Failed::Assert },
             Format::Porcupine | Format::JsonLines => Conventions { nil_read: NilRead::Unset, failed: Failed::Drop },
-            Format::Edn => Conventions { nil_read: NilRead::Unknown, failed: Failed::Drop },
-        }
-    }
-}
-
-/// Why a text is no history. Line and column count from one, the column in characters; both are
-/// zero if nothing could be read at all.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}, column {column}: {message}")]
-pub struct ReadError {
-    /// The line.
-    pub line: usize,
-    /// The character in the line.
-    pub column: usize,
-    /// What is wrong there.
-    pub message: String,
-}
-
-/// An error at a byte of the text, before lines were counted.
-#[derive(Debug)]
-struct Fault {
-    at: usize,
-    message: String,
-}
-
-impl Fault {
-    fn new(at: usize, message: impl Into<String>) -> Fault {
-        Fault { at, message: message.into() }
-    }
-
-    fn locate(self, bytes: &[u8]) -> ReadError {
-        let before = &bytes[..self.at.min(bytes.len())];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
-        // Characters, not bytes: everything but UTF-8's continuation bytes.
-        let column = before[line_start..].iter().filter(|b| (**b & 0xc0) != 0x80).count() + 1;
-        ReadError { line: newlines(before) + 1, column, message: self.message }
-    }
-}
-
-fn newlines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|b| **b == b'\n').count()
-}
-
-/// How much of a text's beginning [`detect`] looks at, in bytes.
-const DETECT_WINDOW: usize = 64 << 10;
-
-/// The format of a text, by its beginning. It always answers; reading may then fail.
-pub fn detect(bytes: &[u8]) -> Format {
-    let window = &bytes[..bytes.len().min(DETECT_WINDOW)];
-    let mut rest = window.strip_prefix(BOM).unwrap_or(window);
-    loop {
-        rest = rest.trim_ascii_start();
-        match rest.first() {
-            Some(b',') => rest = &rest[1..],
-            Some(b';') => {
-                let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
-                rest = &rest[end..];
+            Format::Edn | Format::Json | Format::HistoryText => {
+                Conventions { nil_read: NilRead::Unknown, failed: Failed::Drop }
             }
-            _ => break,
         }
     }
-    match rest.first() {
-        Some(b'{') if rest[1..].trim_ascii_start().first() == Some(&b'"') => Format::JsonLines,
-        Some(b'{' | b'[' | b'(' | b'#') => {
-            let end = rest.iter().position(|b| *b == b'}').unwrap_or(rest.len());
-            let first = &rest[..end];
-            let keyed = contains(first, b":key ");
-            let function = [&b":f :get"[..], b":f :put", b":f :append"].iter().any(|f| contains(first, f));
-            if keyed && function { Format::Porcupine } else { Format::Edn }
-        }
-        _ if contains(rest, log::MARK.as_bytes()) => Format::JepsenLog,
-        _ => Format::Edn,
-    }
-}
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|w| w == part)
 }
 
 /// Reads a history. A history without a single operation is an error: nothing can be said of it.
 pub fn read(bytes: &[u8], options: &Options) -> Result<Imported, ReadError> {
-    if bytes.len() as u64 > options.max_bytes {
-        return Err(too_long(options));
-    }
-    read_text(bytes, options).map_err(|fault| fault.locate(bytes))
+    read_from(bytes, options)
 }
 
-/// Reads a history from a file or pipe. The text is held in memory while it is parsed.
+/// Reads a history from a file or pipe; gzip and zstd are recognized by their first bytes. Linear
+/// in its length; the text itself is not kept.
 pub fn read_from(from: impl Read, options: &Options) -> Result<Imported, ReadError> {
-    let mut bytes = Vec::new();
-    from.take(options.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| ReadError {
-        line: 0,
-        column: 0,
-        message: format!("can't read the history: {error}"),
-    })?;
-    read(&bytes, options)
-}
-
-fn too_long(options: &Options) -> ReadError {
-    ReadError { line: 0, column: 0, message: format!("the history is longer than {} bytes", options.max_bytes) }
-}
-
-fn read_text(bytes: &[u8], options: &Options) -> Result<Imported, Fault> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| Fault::new(e.valid_up_to(), format!("byte 0x{:02x} is not UTF-8", bytes[e.valid_up_to()])))?;
-    let start = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
-    let format = options.format.unwrap_or_else(|| detect(bytes));
-    let mut pairing = pairing::Pairing::new(text);
+    let unreadable = |error| ReadError { line: 0, column: 0, message: format!("can't read the history: {error}") };
+    let text = compressed::open(from).map_err(unreadable)?;
+    let mut source = Source::new(text, options.max_bytes)?;
+    let format = options.format.unwrap_or_else(|| detect(source.window().as_bytes()));
+    let mut pairing = pairing::Pairing::default();
     match format {
-        Format::JsonLines => {
-            return Err(Fault::new(start, "this is a history in Duress's own JSON lines, not one to import"));
-        }
-        Format::Edn | Format::Porcupine => op_map::read(text, start, &mut pairing)?,
-        Format::JepsenLog => log::read(text, start, &mut pairing)?,
+        Format::JsonLines => own::read(&mut source, &mut pairing)?,
+        Format::Json => op_map::read(&mut source, op_map::Syntax::Json, &mut pairing)?,
+        Format::Edn | Format::Porcupine => op_map::read(&mut source, op_map::Syntax::Edn, &mut pairing)?,
+        Format::JepsenLog => log::read(&mut source, log::Columns::Marked, &mut pairing)?,
+        Format::HistoryText => log::read(&mut source, log::Columns::Bare, &mut pairing)?,
     }
     let default = Conventions::of(format);
     let conventions = Conventions {
         nil_read: options.nil_read.unwrap_or(default.nil_read),
         failed: options.failed.unwrap_or(default.failed),
     };
-    pairing.finish(format, conventions, options.keys)
+    // Our own say what their key is.
+    let keys = if format == Format::JsonLines { Keys::Single } else { options.keys };
+    pairing.finish(source.end(), format, conventions, keys)
 }

@@ -1,63 +1,119 @@
-//! Operation maps in EDN: `{:process 0, :type :invoke, :f :read, :value nil}`, with or without a
-//! tag (`#jepsen.history.Op{…}`), one after the other or inside one vector or list.
-//! <https://github.com/jepsen-io/history> defines their fields.
+//! Operation maps: `{:process 0, :type :invoke, :f :read, :value nil}` in EDN, with or without a
+//! tag (`#jepsen.history.Op{…}`), or the same in JSON; one after the other or inside one vector or
+//! list. <https://github.com/jepsen-io/history> defines their fields.
+
+use std::io::Read;
 
 use smol_str::SmolStr;
 
 use super::pairing::{Entry, Kind, Pairing, Who};
 use super::parser::{Parser, quote, unclosed};
-use super::{Edn, Fault, Function};
+use super::{Edn, Fault, Function, Place, ReadError, Source};
 
-pub(super) fn read(text: &str, start: usize, pairing: &mut Pairing<'_>) -> Result<(), Fault> {
-    let mut parser = Parser::new(text, start);
-    // The brackets around all operations, if there are any.
-    let mut outer: Option<(usize, u8)> = None;
-    let mut closed = false;
-    while let Some(next) = parser.peek()? {
-        let at = parser.at();
-        match next {
-            _ if closed => return Err(Fault::new(at, "there is something after the end of the history")),
-            b'{' => operation(&mut parser, pairing)?,
-            b'#' => {
-                parser.tag()?;
-                match parser.peek()? {
-                    Some(b'{') => operation(&mut parser, pairing)?,
-                    _ => return Err(Fault::new(at, "a tag must be followed by an operation map here")),
+/// The notation of the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Edn,
+    Json,
+}
+
+/// What stands next in the text.
+enum Step {
+    Entry(Entry),
+    /// The bracket around all operations, and what closes it.
+    Open(u8),
+    Close,
+    End,
+}
+
+/// The brackets around all operations, if there are any.
+#[derive(Default)]
+struct Brackets {
+    begun: bool,
+    open: Option<(Place, u8)>,
+    closed: bool,
+}
+
+pub(super) fn read<R: Read>(source: &mut Source<R>, syntax: Syntax, pairing: &mut Pairing) -> Result<(), ReadError> {
+    let mut brackets = Brackets::default();
+    loop {
+        let mut parser = Parser::new(source.window(), source.taken());
+        let next = step(&mut parser, syntax, &brackets);
+        let stopped = parser.at();
+        let (step, at) = match next {
+            Ok(next) => next,
+            Err(fault) => {
+                if source.retry(stopped)? {
+                    continue;
                 }
+                return Err(source.locate(fault));
             }
-            b'[' | b'(' if at == first(text, start)? => {
-                outer = Some((at, if next == b'[' { b']' } else { b')' }));
-                parser.advance();
+        };
+        if matches!(step, Step::End) {
+            if source.retry(stopped)? {
+                continue;
             }
-            close if outer.is_some_and(|(_, c)| c == close) => {
-                parser.advance();
-                closed = true;
-            }
-            _ => {
-                let rest = quote(text[at..].lines().next().unwrap_or_default());
-                return Err(Fault::new(
-                    at,
-                    format!("an operation map such as {{:process 0, …}} was expected, not {rest}"),
-                ));
-            }
+            return match brackets.open {
+                Some((place, close)) if !brackets.closed => {
+                    let open = if close == b']' { '[' } else { '(' };
+                    Err(place.error(format!("the text ends before this {open:?} is closed")))
+                }
+                _ => Ok(()),
+            };
         }
-    }
-    match outer {
-        Some((at, close)) if !closed => Err(unclosed(at, if close == b']' { b'[' } else { b'(' })),
-        _ => Ok(()),
+        let place = source.place(at);
+        source.take(stopped);
+        match step {
+            Step::Entry(entry) => pairing.push(entry, place)?,
+            Step::Open(close) => brackets.open = Some((place, close)),
+            Step::Close => brackets.closed = true,
+            Step::End => {}
+        }
+        brackets.begun = true;
     }
 }
 
-/// Where the first thing of the text begins.
-fn first(text: &str, start: usize) -> Result<usize, Fault> {
-    let mut parser = Parser::new(text, start);
-    parser.peek()?;
-    Ok(parser.at())
+/// What stands next, and where it begins.
+fn step(parser: &mut Parser<'_>, syntax: Syntax, brackets: &Brackets) -> Result<(Step, usize), Fault> {
+    let next = match syntax {
+        Syntax::Edn => parser.peek()?,
+        Syntax::Json => parser.json_peek(),
+    };
+    let at = parser.at();
+    let Some(next) = next else { return Ok((Step::End, at)) };
+    let step = match next {
+        _ if brackets.closed => return Err(Fault::new(at, "there is something after the end of the history")),
+        b'{' => Step::Entry(operation(parser, syntax)?),
+        b'#' if syntax == Syntax::Edn => {
+            parser.tag()?;
+            match parser.peek()? {
+                Some(b'{') => Step::Entry(operation(parser, syntax)?),
+                _ => return Err(Fault::new(at, "a tag must be followed by an operation map here")),
+            }
+        }
+        b'[' | b'(' if !brackets.begun && (next == b'[' || syntax == Syntax::Edn) => {
+            parser.advance();
+            Step::Open(if next == b'[' { b']' } else { b')' })
+        }
+        close if brackets.open.is_some_and(|(_, expected)| expected == close) => {
+            parser.advance();
+            Step::Close
+        }
+        _ => {
+            let expected = match syntax {
+                Syntax::Edn => "{:process 0, …}",
+                Syntax::Json => "{\"process\": 0, …}",
+            };
+            let found = quote(parser.rest().lines().next().unwrap_or_default());
+            return Err(Fault::new(at, format!("an operation map such as {expected} was expected, not {found}")));
+        }
+    };
+    Ok((step, at))
 }
 
 /// The fields that mean something to us.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
     kind: Option<Kind>,
     function: Option<Function>,
     who: Option<Who>,
@@ -76,10 +132,39 @@ fn once<T>(field: &mut Option<T>, value: T, name: &str, at: usize) -> Result<(),
     }
 }
 
-fn operation(parser: &mut Parser<'_>, pairing: &mut Pairing<'_>) -> Result<(), Fault> {
+fn operation(parser: &mut Parser<'_>, syntax: Syntax) -> Result<Entry, Fault> {
     let start = parser.at();
     parser.advance();
     let mut fields = Fields::default();
+    match syntax {
+        Syntax::Edn => edn_fields(parser, start, &mut fields)?,
+        Syntax::Json => parser.json_fields(start, |parser, name, at| json_field(&mut fields, name, at, parser))?,
+    }
+    let missing = |name: &str| Fault::new(start, format!("the operation has no :{name}"));
+    let value = fields.value.unwrap_or_default();
+    // elle's own histories often leave the function of transactions out.
+    let function = fields.function.or_else(|| is_transaction(&value).then_some(Function::Txn));
+    Ok(Entry {
+        kind: fields.kind.ok_or_else(|| missing("type"))?,
+        who: fields.who.unwrap_or(Who::Nobody),
+        function: function.ok_or_else(|| missing("f"))?,
+        key: fields.key,
+        value,
+        error: fields.error,
+        time_ns: fields.time,
+        index: fields.index,
+    })
+}
+
+/// Whether a value is a list of micro-operations such as `[:r 1 nil]`.
+fn is_transaction(value: &Edn) -> bool {
+    value.as_sequence().is_some_and(|items| {
+        !items.is_empty()
+            && items.iter().all(|item| matches!(item.as_sequence(), Some([Edn::Keyword(_) | Edn::Text(_), ..])))
+    })
+}
+
+fn edn_fields(parser: &mut Parser<'_>, start: usize, fields: &mut Fields) -> Result<(), Fault> {
     loop {
         match parser.peek()? {
             Some(b'}') => break,
@@ -96,24 +181,13 @@ fn operation(parser: &mut Parser<'_>, pairing: &mut Pairing<'_>) -> Result<(), F
         if parser.peek()? == Some(b'}') {
             return Err(Fault::new(at, format!(":{} has no value", quote(name))));
         }
-        field(&mut fields, name, at, parser)?;
+        edn_field(fields, name, at, parser)?;
     }
     parser.advance();
-    let missing = |name: &str| Fault::new(start, format!("the operation has no :{name}"));
-    let entry = Entry {
-        kind: fields.kind.ok_or_else(|| missing("type"))?,
-        who: fields.who.ok_or_else(|| missing("process"))?,
-        function: fields.function.ok_or_else(|| missing("f"))?,
-        key: fields.key,
-        value: fields.value.unwrap_or_default(),
-        error: fields.error,
-        time_ns: fields.time,
-        index: fields.index,
-    };
-    pairing.push(entry, start)
+    Ok(())
 }
 
-fn field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>) -> Result<(), Fault> {
+fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>) -> Result<(), Fault> {
     match name {
         "type" => {
             parser.peek()?;
@@ -133,24 +207,61 @@ fn field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>) ->
             };
             once(&mut fields.function, function, name, at)
         }
-        "process" => {
+        _ if !FIELDS.contains(&name) => parser.value().map(drop),
+        _ => {
             parser.peek()?;
             let spot = parser.at();
-            let who = Who::of(parser.value()?).map_err(|message| Fault::new(spot, message))?;
-            once(&mut fields.who, who, name, at)
+            let value = parser.value()?;
+            fields.set(name, at, value, spot)
         }
-        "value" => once(&mut fields.value, parser.value()?, name, at),
-        "key" => once(&mut fields.key, parser.value()?, name, at),
-        "error" => once(&mut fields.error, parser.value()?, name, at),
-        "time" => match whole(parser, name)? {
-            Some(time) => once(&mut fields.time, time, name, at),
-            None => Ok(()),
+    }
+}
+
+/// A field of a JSON map, when the parser stands before its value.
+fn json_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>) -> Result<(), Fault> {
+    let spot = parser.at();
+    let value = parser.json_value()?;
+    match (name, value) {
+        ("type", Edn::Text(kind)) => match Kind::named(&kind) {
+            Some(kind) => once(&mut fields.kind, kind, name, at),
+            None => Err(Fault::new(spot, "the type must be \"invoke\", \"ok\", \"fail\" or \"info\"")),
         },
-        "index" => match whole(parser, name)? {
-            Some(index) => once(&mut fields.index, index, name, at),
-            None => Ok(()),
-        },
-        _ => parser.value().map(drop),
+        ("type", _) => Err(Fault::new(spot, "the type must be \"invoke\", \"ok\", \"fail\" or \"info\"")),
+        ("f", Edn::Nil) => Ok(()),
+        ("f", function) => once(&mut fields.function, function_of(function), name, at),
+        (name, value) => fields.set(name, at, value, spot),
+    }
+}
+
+/// The fields besides `type` and `f`.
+const FIELDS: [&str; 6] = ["process", "value", "key", "error", "time", "index"];
+
+impl Fields {
+    /// Sets the field whose name stands at byte `at` and whose value stands at byte `spot`; others
+    /// than [`FIELDS`] mean nothing.
+    fn set(&mut self, name: &str, at: usize, value: Edn, spot: usize) -> Result<(), Fault> {
+        match name {
+            "process" if value == Edn::Nil => Ok(()),
+            "process" => {
+                let who = Who::of(value).map_err(|message| Fault::new(spot, message))?;
+                once(&mut self.who, who, name, at)
+            }
+            "value" => once(&mut self.value, value, name, at),
+            "key" => once(&mut self.key, value, name, at),
+            "error" => match value {
+                Edn::Nil => Ok(()),
+                error => once(&mut self.error, error, name, at),
+            },
+            "time" => match whole(value, name, spot)? {
+                Some(time) => once(&mut self.time, time, name, at),
+                None => Ok(()),
+            },
+            "index" => match whole(value, name, spot)? {
+                Some(index) => once(&mut self.index, index, name, at),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 }
 
@@ -163,10 +274,8 @@ fn function_of(value: Edn) -> Function {
 }
 
 /// A whole number, or `nil`. Clojure's clocks may also give a floating-point time: cut off.
-fn whole(parser: &mut Parser<'_>, name: &str) -> Result<Option<i64>, Fault> {
-    parser.peek()?;
-    let spot = parser.at();
-    match parser.value()? {
+fn whole(value: Edn, name: &str, spot: usize) -> Result<Option<i64>, Fault> {
+    match value {
         Edn::Nil => Ok(None),
         Edn::Int(number) => Ok(Some(number)),
         Edn::Number(text) if name == "time" => match text.parse::<f64>() {

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::parser::quote;
 use super::{
-    Conventions, Edn, Fault, Format, Function, Imported, ImportedOperation, Keys, Moment, NemesisEntry, newlines,
+    Conventions, Edn, Format, Function, Imported, ImportedOperation, Keys, Moment, NemesisEntry, Place, ReadError,
 };
 use crate::{Outcome, Process};
 
@@ -34,6 +34,8 @@ impl Kind {
 pub(super) enum Who {
     Client(u64),
     Named(SmolStr),
+    /// A client that the text does not name.
+    Nobody,
 }
 
 impl Who {
@@ -65,77 +67,126 @@ pub(super) struct Entry {
     pub(super) index: Option<i64>,
 }
 
-pub(super) struct Pairing<'a> {
-    bytes: &'a [u8],
+/// How many operations of unnamed clients may be open at a time.
+const MAX_NAMELESS: usize = 4096;
+
+#[derive(Default)]
+pub(super) struct Pairing {
     operations: Vec<ImportedOperation>,
-    /// The bytes at which the invocation and the completion begin, of each operation.
-    spots: Vec<(usize, usize)>,
+    /// Where the invocation and the completion begin, of each operation.
+    spots: Vec<(Place, Place)>,
     nemesis: Vec<NemesisEntry>,
-    /// process → index in `operations`
-    open: BTreeMap<u64, usize>,
+    open: Open,
+    /// Open operations of unnamed clients, and all operations of such.
+    nameless_open: Vec<usize>,
+    nameless: Vec<usize>,
     entries: u64,
     last_index: Option<i64>,
-    /// Lines are counted up to this byte.
-    counted: usize,
-    line: usize,
 }
 
-impl<'a> Pairing<'a> {
-    pub(super) fn new(text: &'a str) -> Pairing<'a> {
-        Pairing {
-            bytes: text.as_bytes(),
-            operations: Vec::new(),
-            spots: Vec::new(),
-            nemesis: Vec::new(),
-            open: BTreeMap::new(),
-            entries: 0,
-            last_index: None,
-            counted: 0,
-            line: 1,
+/// Which operation each process has in progress.
+#[derive(Default)]
+struct Open {
+    /// For small process numbers; 0 is none, else one more than the operation.
+    small: Vec<usize>,
+    large: BTreeMap<u64, usize>,
+}
+
+impl Open {
+    const SMALL: u64 = 1 << 16;
+
+    /// Sets a process's operation; the one that it had before.
+    fn insert(&mut self, process: u64, operation: usize) -> Option<usize> {
+        if process >= Open::SMALL {
+            return self.large.insert(process, operation);
         }
+        let at = process as usize;
+        if at >= self.small.len() {
+            self.small.resize(at + 1, 0);
+        }
+        std::mem::replace(&mut self.small[at], operation + 1).checked_sub(1)
     }
 
-    fn moment(&mut self, at: usize, time_ns: Option<i64>) -> Moment {
-        self.line += newlines(&self.bytes[self.counted..at]);
-        self.counted = at;
-        let index = self.entries;
-        self.entries += 1;
-        Moment { index, time_ns, line: self.line }
+    fn remove(&mut self, process: u64) -> Option<usize> {
+        if process >= Open::SMALL {
+            return self.large.remove(&process);
+        }
+        std::mem::take(self.small.get_mut(process as usize)?).checked_sub(1)
     }
+}
 
-    /// Takes the entry that begins at byte `at`. Entries come in the order of the text.
-    pub(super) fn push(&mut self, entry: Entry, at: usize) -> Result<(), Fault> {
+impl Pairing {
+    /// Takes the entry that begins at a place. Entries come in the order of the text.
+    pub(super) fn push(&mut self, entry: Entry, at: Place) -> Result<(), ReadError> {
         // Old versions of Jepsen write -1 for "not yet numbered".
         if let Some(index) = entry.index.filter(|i| *i >= 0) {
             if let Some(last) = self.last_index.filter(|last| *last >= index) {
-                let message = format!("index {index} comes after index {last}: the history is out of order");
-                return Err(Fault::new(at, message));
+                return Err(at.error(format!("index {index} comes after index {last}: the history is out of order")));
             }
             self.last_index = Some(index);
         }
-        let moment = self.moment(at, entry.time_ns);
-        let process = match entry.who {
-            Who::Client(process) => process,
-            Who::Named(process) => {
-                let function = entry.function.name().into();
+        let moment = Moment { index: self.entries, time_ns: entry.time_ns, line: at.line };
+        self.entries += 1;
+        match (&entry.who, entry.kind) {
+            (Who::Named(process), _) => {
+                let (process, function) = (process.clone(), entry.function.name().into());
                 self.nemesis.push(NemesisEntry { process, function, value: entry.value, at: moment });
-                return Ok(());
+                Ok(())
             }
-        };
-        match entry.kind {
-            Kind::Invoke => self.invoke(process, entry, moment, at),
-            Kind::Complete(outcome) => self.complete(process, outcome, entry, moment, at),
+            (Who::Client(process), Kind::Invoke) => self.invoke(*process, entry, moment, at),
+            (Who::Client(process), Kind::Complete(outcome)) => {
+                let process = *process;
+                let Some(index) = self.open.remove(process) else {
+                    return Err(at.error(format!(
+                        "process {process} completes an operation that it did not invoke or has already completed"
+                    )));
+                };
+                self.complete(index, outcome, entry, moment, at)
+            }
+            (Who::Nobody, Kind::Invoke) => {
+                if self.nameless_open.len() == MAX_NAMELESS {
+                    return Err(at.error(format!("more than {MAX_NAMELESS} operations without :process are open")));
+                }
+                self.nameless_open.push(self.operations.len());
+                self.nameless.push(self.operations.len());
+                self.begin(0, entry, moment, at);
+                Ok(())
+            }
+            (Who::Nobody, Kind::Complete(outcome)) => {
+                let index = self.nameless_match(&entry).map_err(|message| at.error(message))?;
+                self.complete(index, outcome, entry, moment, at)
+            }
         }
     }
 
-    fn invoke(&mut self, process: u64, entry: Entry, moment: Moment, at: usize) -> Result<(), Fault> {
+    /// The open operation that an entry without a process completes, if there is just one.
+    fn nameless_match(&mut self, entry: &Entry) -> Result<usize, String> {
+        let of_function = |at: &&usize| self.operations[**at].function == entry.function;
+        let candidates: Vec<usize> = self.nameless_open.iter().filter(of_function).copied().collect();
+        let same = |at: &&usize| self.operations[**at].argument == entry.value;
+        let exact: Vec<usize> = candidates.iter().filter(same).copied().collect();
+        let found = match (&candidates[..], &exact[..]) {
+            ([only], _) => *only,
+            (_, [only]) => *only,
+            ([], _) => return Err("this completes an operation without :process that was not invoked".to_string()),
+            _ => return Err("without :process it can't be told which operation this completes".to_string()),
+        };
+        self.nameless_open.retain(|at| *at != found);
+        Ok(found)
+    }
+
+    fn invoke(&mut self, process: u64, entry: Entry, moment: Moment, at: Place) -> Result<(), ReadError> {
         if let Some(earlier) = self.open.insert(process, self.operations.len()) {
             let line = self.operations[earlier].invoked.line;
-            return Err(Fault::new(
-                at,
-                format!("process {process} invokes an operation while its last one, of line {line}, is in progress"),
-            ));
+            return Err(at.error(format!(
+                "process {process} invokes an operation while its last one, of line {line}, is in progress"
+            )));
         }
+        self.begin(process, entry, moment, at);
+        Ok(())
+    }
+
+    fn begin(&mut self, process: u64, entry: Entry, moment: Moment, at: Place) {
         self.operations.push(ImportedOperation {
             process: Process(process),
             function: entry.function,
@@ -148,41 +199,26 @@ impl<'a> Pairing<'a> {
             error: None,
         });
         self.spots.push((at, at));
-        Ok(())
     }
 
     fn complete(
         &mut self,
-        process: u64,
+        index: usize,
         outcome: Outcome,
         entry: Entry,
         moment: Moment,
-        at: usize,
-    ) -> Result<(), Fault> {
-        let Some(index) = self.open.remove(&process) else {
-            return Err(Fault::new(
-                at,
-                format!("process {process} completes an operation that it did not invoke or has already completed"),
-            ));
-        };
+        at: Place,
+    ) -> Result<(), ReadError> {
         let operation = &mut self.operations[index];
+        let (process, line) = (operation.process.0, operation.invoked.line);
         if operation.function != entry.function {
-            return Err(Fault::new(
-                at,
-                format!(
-                    "process {process} completes {} but had invoked {} (line {})",
-                    quote(entry.function.name()),
-                    quote(operation.function.name()),
-                    operation.invoked.line
-                ),
-            ));
+            let (completed, invoked) = (quote(entry.function.name()), quote(operation.function.name()));
+            return Err(
+                at.error(format!("process {process} completes {completed} but had invoked {invoked} (line {line})"))
+            );
         }
         if entry.key.is_some() && entry.key != operation.key {
-            let line = operation.invoked.line;
-            return Err(Fault::new(
-                at,
-                format!("process {process} completes the operation of line {line} for another key"),
-            ));
+            return Err(at.error(format!("process {process} completes the operation of line {line} for another key")));
         }
         operation.completed = Some(moment);
         operation.outcome = outcome;
@@ -199,10 +235,18 @@ impl<'a> Pairing<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self, format: Format, conventions: Conventions, keys: Keys) -> Result<Imported, Fault> {
+    /// What was read; `end` is where the text ends.
+    pub(super) fn finish(
+        mut self,
+        end: Place,
+        format: Format,
+        conventions: Conventions,
+        keys: Keys,
+    ) -> Result<Imported, ReadError> {
         if self.operations.is_empty() {
-            return Err(Fault::new(self.bytes.len(), "there is no operation of a client in this history"));
+            return Err(end.error("there is no operation of a client in this history"));
         }
+        self.name_the_nameless().ok_or_else(|| end.error("there are no process numbers left"))?;
         let independent = match keys {
             Keys::Single => false,
             Keys::Independent => true,
@@ -215,6 +259,19 @@ impl<'a> Pairing<'a> {
         }
         let Pairing { operations, nemesis, entries, .. } = self;
         Ok(Imported { format, conventions, operations, nemesis, entries, independent })
+    }
+
+    /// Gives each operation of an unnamed client a process of its own.
+    fn name_the_nameless(&mut self) -> Option<()> {
+        if self.nameless.is_empty() {
+            return Some(());
+        }
+        let mut next = self.operations.iter().map(|operation| operation.process.0).max()?;
+        for at in &self.nameless {
+            next = next.checked_add(1)?;
+            self.operations[*at].process = Process(next);
+        }
+        Some(())
     }
 }
 
@@ -242,25 +299,32 @@ fn carries_key(operation: &ImportedOperation) -> bool {
     }
 }
 
-fn split(operation: &mut ImportedOperation, invoked: usize, completed: usize) -> Result<(), Fault> {
-    let Some([key, value]) = tuple(&operation.argument) else {
-        let shown = operation.argument.to_string();
-        return Err(Fault::new(invoked, format!("{} is no [key value] tuple", quote(&shown))));
+fn into_tuple(value: Edn) -> Result<(Edn, Edn), Edn> {
+    let inner = match value {
+        Edn::Tagged(tag, inner) if tag.ends_with("tuple") => *inner,
+        other => other,
     };
-    let (key, value) = (key.clone(), value.clone());
-    if let Some(result) = &operation.result {
-        match tuple(result) {
-            Some([other, result]) if *other == key => operation.result = Some(result.clone()),
-            Some(_) => {
-                return Err(Fault::new(completed, "the operation completes with another key than it was invoked with"));
-            }
-            None => {
-                let shown = result.to_string();
-                return Err(Fault::new(completed, format!("{} is no [key value] tuple", quote(&shown))));
-            }
+    match inner {
+        Edn::Vector(mut parts) if parts.len() == 2 => {
+            let value = parts.pop().unwrap_or_default();
+            Ok((parts.pop().unwrap_or_default(), value))
         }
+        other => Err(other),
+    }
+}
+
+fn split(operation: &mut ImportedOperation, invoked: Place, completed: Place) -> Result<(), ReadError> {
+    let no_tuple = |at: Place, value: Edn| at.error(format!("{} is no [key value] tuple", quote(&value.to_string())));
+    let (key, argument) =
+        into_tuple(std::mem::take(&mut operation.argument)).map_err(|value| no_tuple(invoked, value))?;
+    if let Some(result) = operation.result.take() {
+        let (other, result) = into_tuple(result).map_err(|value| no_tuple(completed, value))?;
+        if other != key {
+            return Err(completed.error("the operation completes with another key than it was invoked with"));
+        }
+        operation.result = Some(result);
     }
     operation.key = Some(key);
-    operation.argument = value;
+    operation.argument = argument;
     Ok(())
 }

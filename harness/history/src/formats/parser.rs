@@ -77,7 +77,18 @@ impl<'a> Parser<'a> {
         self.at += 1;
     }
 
-    fn enter(&mut self, at: usize) -> Result<(), Fault> {
+    /// The next byte, whatever it is.
+    pub(super) fn byte(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The text that was not read yet.
+    pub(super) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes into a value that has parts; [`Parser::leave`] is its end.
+    pub(super) fn enter(&mut self, at: usize) -> Result<(), Fault> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(Fault::new(at, format!("values are nested more than {MAX_DEPTH} deep")));
@@ -85,8 +96,12 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    pub(super) fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
     /// A token from here to the next delimiter; may be empty.
-    fn token(&mut self) -> &'a str {
+    pub(super) fn token(&mut self) -> &'a str {
         let start = self.at;
         while let Some(byte) = self.bytes.get(self.at)
             && !ENDS[*byte as usize]
@@ -198,13 +213,8 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         self.depth -= 1;
-        entries.sort();
-        match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => {
-                Err(Fault::new(start, format!("the map has the key {} twice", quote(&pair[0].0.to_string()))))
-            }
-            None => Ok(Edn::Map(entries)),
-        }
+        Edn::map(entries)
+            .map_err(|twice| Fault::new(start, format!("the map has the key {} twice", quote(&twice.to_string()))))
     }
 
     fn dispatch(&mut self, start: usize) -> Result<Edn, Fault> {
@@ -233,7 +243,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<SmolStr, Fault> {
+    /// A text in quotes.
+    pub(super) fn string(&mut self) -> Result<SmolStr, Fault> {
         let start = self.at;
         self.at += 1;
         let mut built: Option<SmolStrBuilder> = None;
@@ -353,6 +364,11 @@ impl<'a> Parser<'a> {
         };
         named.map(Edn::Char).ok_or_else(|| Fault::new(start, format!("\\{} is no character", quote(name))))
     }
+}
+
+/// Whether a text can be the name of a keyword.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| !ENDS[usize::from(b)])
 }
 
 pub(super) fn unclosed(at: usize, open: u8) -> Fault {
