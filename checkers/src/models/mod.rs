@@ -4,9 +4,28 @@
 //! [`Report`]. `duress check FILE --model NAME` finds it in [`ALL`]; adding one means a module here
 //! and a line there. Operations that a model has no meaning for make the report unknown, with the
 //! line of the first of them: they are never passed over in silence.
+//!
+//! Linearizable objects are [`object::Object`]s: a sequential specification, and how operations of
+//! histories are read as calls of it.
 
-use duress_history::formats::Imported;
+pub mod containers;
+mod core;
+pub mod counter;
+pub mod kv;
+pub mod locks;
+pub mod log;
+mod monitor;
+pub mod multi_register;
+mod object;
+pub mod registers;
+pub mod set;
+mod values;
 
+use duress_history::formats::{Edn, Imported, ImportedOperation};
+
+use self::containers::Containers;
+use self::locks::Locks;
+use self::object::Linearizable;
 use crate::{Budget, Report};
 
 /// How to judge.
@@ -31,9 +50,37 @@ pub trait Model: Sync {
 }
 
 /// Every model, in the order in which they are listed.
-pub const ALL: &[&dyn Model] = &[];
+pub const ALL: &[&dyn Model] = &[
+    &Linearizable(registers::Registers { cas: false }),
+    &Linearizable(registers::Registers { cas: true }),
+    &Linearizable(multi_register::MultiRegisters),
+    &Linearizable(Locks(locks::Discipline::Anyone)),
+    &Linearizable(Locks(locks::Discipline::Holder)),
+    &Linearizable(Locks(locks::Discipline::Reentrant)),
+    &Linearizable(Locks(locks::Discipline::Fenced)),
+    &Linearizable(counter::Counters),
+    &Linearizable(set::Sets),
+    &Linearizable(Containers(containers::Discipline::Queue)),
+    &Linearizable(Containers(containers::Discipline::Stack)),
+    &Linearizable(Containers(containers::Discipline::Priority)),
+    &Linearizable(log::Logs),
+    &Linearizable(kv::KeyValue),
+];
 
 /// The model of a name.
 pub fn named(name: &str) -> Option<&'static dyn Model> {
     ALL.iter().copied().find(|model| model.name() == name)
+}
+
+/// An operation that a model doesn't have.
+fn cannot<T>(operation: &ImportedOperation, known: &str) -> Result<T, String> {
+    Err(format!("it is a {}, and only {known} are known", operation.function))
+}
+
+/// The two values of a cas.
+fn pair(operation: &ImportedOperation) -> Result<(&Edn, &Edn), String> {
+    match operation.argument.as_sequence() {
+        Some([from, to]) => Ok((from, to)),
+        _ => Err(format!("the value of a {}, {}, is not [from to]", operation.function, operation.argument)),
+    }
 }

@@ -1,0 +1,199 @@
+//! What is left of an invalid history when everything is taken away that isn't needed for it to
+//! be invalid; and how that is told, with the lines of the input.
+//!
+//! Only what keeps validity may be taken away: what was invoked after the return at which every
+//! order failed, and classes of calls without which a valid history of the object stays valid
+//! ([`super::object::Object::classes`]). So what is left has no order whatever the rest did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use duress_history::Outcome as Ended;
+use duress_history::formats::{Edn, Imported, ImportedOperation};
+
+use super::object::{Entries, Found, Object};
+use crate::budget::Deadline;
+use crate::wgl::{Entry, Outcome};
+use crate::words;
+
+/// How long taking away may last.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How many operations are listed.
+const LISTED: usize = 24;
+
+/// Calls that can't be ordered.
+pub(super) struct Core {
+    /// The calls, as indices, in the order of their invocations.
+    pub(super) calls: Vec<usize>,
+    /// The call at whose return every order fails.
+    pub(super) blocking: Option<usize>,
+    /// The rule that they break, if there is a short one.
+    pub(super) rule: Option<&'static str>,
+    /// Whether no class of calls can be taken away any more; otherwise there was no time left.
+    pub(super) minimal: bool,
+}
+
+/// Reduces a part that has no order: from all of its calls, or from those that are known to have
+/// none.
+pub(super) fn of<O: Object>(
+    object: &O,
+    entries: &Entries<O::Spec>,
+    from: Core,
+    deadline: Deadline,
+    memory: usize,
+) -> Core {
+    let limit = Deadline::after(LIMIT.min(deadline.remaining()));
+    let reduction = Reduction { object, entries, limit, memory };
+    let mut core = from;
+    if let Some(stuck) = core.blocking {
+        let end = entries[stuck].returned.as_ref().map_or(u64::MAX, |(end, _)| *end);
+        core.calls.retain(|at| entries[*at].invoked < end);
+    }
+    let classes = object.classes(entries);
+    let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for at in &core.calls {
+        if let Some(class) = classes[*at] {
+            groups.entry(class).or_default().push(*at);
+        }
+    }
+    // The latest are kept longest: what fails, fails by what is near.
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    groups.sort_by_key(|group| group.first().copied());
+    let mut chunk = groups.len();
+    while chunk > 0 {
+        let mut from = 0;
+        while from < groups.len() {
+            if limit.passed() {
+                core.minimal = false;
+                return core;
+            }
+            let to = (from + chunk).min(groups.len());
+            let gone: Vec<usize> = groups[from..to].iter().flatten().copied().collect();
+            match reduction.fails(without(&core.calls, gone)) {
+                Some(less) => {
+                    core = less;
+                    groups.drain(from..to);
+                }
+                None => from = to,
+            }
+        }
+        chunk /= 2;
+    }
+    core
+}
+
+fn without(calls: &[usize], mut gone: Vec<usize>) -> Vec<usize> {
+    gone.sort_unstable();
+    calls.iter().copied().filter(|at| gone.binary_search(at).is_err()).collect()
+}
+
+struct Reduction<'o, O: Object> {
+    object: &'o O,
+    entries: &'o Entries<O::Spec>,
+    limit: Deadline,
+    memory: usize,
+}
+
+impl<O: Object> Reduction<'_, O> {
+    /// These calls as a core, if they have no order.
+    fn fails(&self, calls: Vec<usize>) -> Option<Core> {
+        let entries: Vec<Entry<_, _>> = calls.iter().map(|at| self.entries[*at].clone()).collect();
+        match self.object.monitor(&entries) {
+            Some(Found::Order) => return None,
+            Some(Found::Contradiction { rule, .. }) => {
+                return Some(Core { calls, blocking: None, rule: Some(rule), minimal: true });
+            }
+            None => {}
+        }
+        match self.object.search(&entries, self.limit, self.memory, false) {
+            Outcome::NotLinearizable { stuck } => {
+                let blocking = Some(calls[stuck]);
+                Some(Core { calls, blocking, rule: None, minimal: true })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The operations of a core's calls, ascending.
+pub(super) fn operations(sources: &[u32], core: &Core) -> Vec<usize> {
+    let mut operations: Vec<usize> = core.calls.iter().map(|at| sources[*at] as usize).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    operations
+}
+
+/// A core as one sentence and a list of operations, with the lines of the input.
+pub(super) fn tell(history: &Imported, key: &Option<Edn>, sources: &[u32], core: &Core) -> (String, Vec<String>) {
+    let of_core = operations(sources, core);
+    let on = key.as_ref().map_or(String::new(), |key| format!(" on {key}"));
+    let n = words::count(of_core.len(), "operation");
+    let blocking = core.blocking.map(|at| &history.operations[sources[at] as usize]);
+    let mut sentence = match (core.rule, blocking) {
+        (Some(rule), _) => format!("{}{on}.", capital(rule)),
+        (None, Some(op)) => {
+            let line = op.completed.map_or(op.invoked.line, |end| end.line);
+            format!("No order of {n}{on} explains {}, which returned at line {line}.", what(op))
+        }
+        (None, None) => format!("No order of {n}{on} explains every result."),
+    };
+    let mut lines = Vec::new();
+    let skipped = of_core.len().saturating_sub(LISTED);
+    let note = if core.minimal { "" } else { " (there was no time to look for fewer)" };
+    lines.push(format!("These {n}{on} can't be put in any order{note}:"));
+    if skipped > 0 {
+        lines.push(format!("  ({skipped} before these)"));
+    }
+    for at in &of_core[skipped..] {
+        lines.push(format!("  {}", line(&history.operations[*at])));
+    }
+    if let (Some(_), [_, .., last]) = (core.rule, &of_core[..]) {
+        let first = &history.operations[of_core[0]];
+        sentence = format!(
+            "{} (lines {} to {})",
+            sentence.trim_end_matches('.'),
+            first.invoked.line,
+            last_line(&history.operations[*last])
+        );
+        sentence.push('.');
+    }
+    (sentence, lines)
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn last_line(operation: &ImportedOperation) -> usize {
+    operation.completed.map_or(operation.invoked.line, |end| end.line)
+}
+
+/// "the dequeue of process 3 that gave 7".
+fn what(operation: &ImportedOperation) -> String {
+    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", operation.argument) };
+    let gave = match &operation.result {
+        Some(result) if *result != operation.argument => format!(" that gave {result}"),
+        _ => String::new(),
+    };
+    format!("the {}{asked} of process {}{gave}", operation.function, operation.process.0)
+}
+
+/// "lines 3-7: process 2: enqueue 5 -> ok".
+fn line(operation: &ImportedOperation) -> String {
+    let lines = match operation.completed {
+        Some(end) => format!("lines {}-{}", operation.invoked.line, end.line),
+        None => format!("line {}", operation.invoked.line),
+    };
+    let key = operation.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
+    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", operation.argument) };
+    let ended = match (&operation.result, operation.outcome) {
+        (Some(result), Ended::Ok) if *result == operation.argument => "ok".into(),
+        (Some(result), Ended::Ok) => result.to_string(),
+        (None, Ended::Ok) => "ok".into(),
+        (_, Ended::Fail) => "failed".into(),
+        (_, Ended::Info) => "unknown".into(),
+    };
+    format!("{lines}: process {}: {}{key}{asked} -> {ended}", operation.process.0, operation.function)
+}
