@@ -20,7 +20,7 @@ Examples:
   duress run examples/atc-split-brain.yaml --set target.failover=vote
   duress run --target quorum --set target.read_quorum=1 --faults partition --time 10s
   duress check duress-runs/paxos-register/latest  judge a stored run again
-  duress list                                     targets, workloads, faults and checkers
+  duress list                                     targets, workloads, faults, checkers and bugs
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the harness or the infrastructure failed,
 255 usage or configuration error.";
@@ -37,8 +37,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Judge a stored run again
     Check(CheckArgs),
-    /// Show targets, workloads, faults and checkers
-    List,
+    /// Show targets, workloads, faults, checkers and planted bugs
+    List(ListArgs),
     /// Say whether this machine can run clusters, and what to do if not
     Preflight,
     /// One node of the bundled cluster
@@ -63,25 +63,27 @@ Examples:
 Without SCENARIO the run is made from the options; with it, the options change it. --set takes any
 key of a scenario file, by its dotted path. Everything is kept in duress-runs/<scenario>/<time>/.";
 
+/// What is run: a scenario file, or options, or both.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// A scenario file; without one the run is made from the options
+pub(crate) struct ScenarioArgs {
+    /// A scenario file; without one the scenario is made from the options
     pub(crate) scenario: Option<PathBuf>,
     /// What to put under duress: paxos, quorum or primary-backup [default: paxos]
     #[arg(long, value_name = "KIND")]
     pub(crate) target: Option<String>,
+    /// Plant a bug in the target, to test the tester with; `duress list bugs` names them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bug: Option<String>,
     /// Change one key of the scenario, such as target.read_quorum=1; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// What the clients do: register, lock or set [default: register]
     #[arg(long, value_name = "KIND")]
     pub(crate) workload: Option<String>,
-    /// Faults planned from the seed: partition, crash, pause, or none [default: all three]
+    /// Faults planned from the seed: partition, crash, pause, delay, or none [default: the first
+    /// three]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) faults: Option<Vec<String>>,
-    /// How long the clients work [default: 30s]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) time: Option<String>,
     /// How many nodes [default: 5; primary-backup 3, or 2 without a vote]
     #[arg(long, value_name = "N")]
     pub(crate) nodes: Option<String>,
@@ -91,7 +93,8 @@ pub(crate) struct RunArgs {
     /// Operations per second of all processes together [default: as many as go]
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<String>,
-    /// Fixes what is asked for: operations and schedule [default: a new one, printed]
+    /// Fixes what is asked for: operations and schedule; a hunt's runs have this seed and those
+    /// that follow it [default: a new one, printed]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Where runs are kept
@@ -100,6 +103,15 @@ pub(crate) struct RunArgs {
     /// Print the results as JSON instead of a summary
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) asked: ScenarioArgs,
+    /// How long the clients work [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) time: Option<String>,
     /// Where it is run: local (processes in namespaces) or sim (the simulator)
     #[arg(long, value_name = "WORLD", default_value = "local", value_parser = ["local", "sim"])]
     pub(crate) world: String,
@@ -111,6 +123,7 @@ Examples:
   duress hunt examples/paxos-crashes.yaml --seeds 20000
   duress hunt examples/quorum-r1w1.yaml --keep-going --time 10s
   duress hunt --target paxos --set target.reads=lease --also clock-jump,clock-rate
+  duress hunt --bug off-by-one-majority --nodes 4      is a planted bug found?
 
 Each seed draws from the scenario which faults there are, how often and how long, how the network
 behaves, and how many clients and keys there are. A finding is made as small as possible and kept
@@ -118,8 +131,8 @@ as a *.repro.yaml file, for duress replay.";
 
 #[derive(Debug, Args)]
 pub(crate) struct HuntArgs {
-    /// A scenario file; without one it is made from the options
-    pub(crate) scenario: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) asked: ScenarioArgs,
     /// How many seeds to run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
@@ -132,40 +145,13 @@ pub(crate) struct HuntArgs {
     /// Go on after the first finding, and group what is found by what was violated
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// What to put under duress: paxos, quorum or primary-backup [default: paxos]
-    #[arg(long, value_name = "KIND")]
-    pub(crate) target: Option<String>,
-    /// Change one key of the scenario, such as target.read_quorum=1; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// What the clients do: register, lock or set [default: register]
-    #[arg(long, value_name = "KIND")]
-    pub(crate) workload: Option<String>,
-    /// Kinds of faults to draw from: partition, crash, pause, delay, or none
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
-    pub(crate) faults: Option<Vec<String>>,
     /// Faults that only the simulator has: power-loss, slow-disk, full-disk, clock-jump,
     /// clock-rate, slow-node, or none [default: what the scenario's faults imply]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) also: Option<Vec<String>>,
-    /// How many nodes
-    #[arg(long, value_name = "N")]
-    pub(crate) nodes: Option<String>,
-    /// How many processes at most are at work at a time
-    #[arg(long, value_name = "N")]
-    pub(crate) concurrency: Option<String>,
-    /// The first seed; each run has the next one [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
     /// How long a finding may be made smaller
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub(crate) shrink: String,
-    /// Where hunts are kept
-    #[arg(long, value_name = "DIR", default_value = "duress-runs")]
-    pub(crate) out: PathBuf,
-    /// Print the results as JSON instead of a summary
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +179,13 @@ pub(crate) struct CheckArgs {
     /// Print the results as JSON instead of a summary
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only these: targets, workloads, faults, grudges, checkers or bugs
+    #[arg(value_name = "WHAT", value_parser = crate::list::SECTIONS)]
+    pub(crate) what: Option<String>,
 }
 
 /// For processes that only `duress` itself starts.

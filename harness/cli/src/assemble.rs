@@ -125,6 +125,9 @@ pub(crate) fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
             heartbeat: asked.heartbeat,
             election_timeout: asked.election_timeout,
             lease: asked.lease,
+            max_clock_drift_ppm: asked.max_clock_drift_ppm,
+            snapshot_every: asked.snapshot_every,
+            bug: asked.bug,
             ..paxos::Config::new(asked.nodes, seed)
         }),
         duress_scenario::Target::Quorum(asked) => Config::Quorum(quorum::Config {
@@ -136,6 +139,8 @@ pub(crate) fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
             write_back: asked.write_back,
             read_repair: asked.read_repair,
             request_timeout: asked.request_timeout,
+            snapshot_every: asked.snapshot_every,
+            bug: asked.bug,
             ..quorum::Config::new(asked.nodes, asked.read_quorum, asked.write_quorum, seed)
         }),
         duress_scenario::Target::PrimaryBackup(asked) => Config::PrimaryBackup(primary_backup::Config {
@@ -155,6 +160,8 @@ pub(crate) fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
             },
             heartbeat: asked.heartbeat,
             failover_timeout: asked.failover_timeout,
+            snapshot_every: asked.snapshot_every,
+            bug: asked.bug,
             ..primary_backup::Config::new(asked.nodes, seed)
         }),
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-use crate::args::{HuntArgs, RunArgs};
+use crate::args::HuntArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 use crate::simulated::{simulator, write};
@@ -24,15 +24,15 @@ use crate::{options, run};
 const TIME: Duration = Duration::from_secs(60);
 
 pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
-    let asked = as_run(args);
-    let scenario = options::scenario(&asked)?;
+    let asked = &args.asked;
+    let scenario = options::scenario(asked, None)?;
     let how = how(args, &scenario)?;
     let shrink = duration("--shrink", &args.shrink)?;
-    let directory = RunDir::create(&args.out, &format!("{}-hunt", scenario.name))
-        .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", args.out.display()), e))?;
+    let directory = RunDir::create(&asked.out, &format!("{}-hunt", scenario.name))
+        .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", asked.out.display()), e))?;
     write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
     let say = |line: String| {
-        if !args.json {
+        if !asked.json {
             println!("{line}");
         }
     };
@@ -42,41 +42,22 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
         say(format!("also: {}", extras.join(", ")));
     }
     say(format!("seeds from {} on {} threads; kept in {}\n", how.base, how.jobs, directory.path().display()));
-    let hunted = watched(&scenario, &how, args.json)?;
+    let hunted = watched(&scenario, &how, asked.json)?;
     let verdict = verdict(&hunted);
     say(summary(&hunted));
     let mut kept = Vec::new();
     for (property, found) in &hunted.findings {
-        kept.push(keep(&scenario, &how, property, found, &hunted, (shrink, args.json), &directory)?);
+        kept.push(keep(&scenario, &how, property, found, &hunted, (shrink, asked.json), &directory)?);
     }
     let results = results(&hunted, verdict, &kept);
     write(&directory.path().join("hunt.json"), format!("{results:#}\n").as_bytes())?;
-    if args.json {
+    if asked.json {
         println!("{results:#}");
     } else {
         say(coverage(&hunted));
         say(words(&hunted, verdict));
     }
     Ok(exit::of(verdict))
-}
-
-/// A hunt's scenario is described like a run's.
-fn as_run(args: &HuntArgs) -> RunArgs {
-    RunArgs {
-        scenario: args.scenario.clone(),
-        target: args.target.clone(),
-        set: args.set.clone(),
-        workload: args.workload.clone(),
-        faults: args.faults.clone(),
-        time: None,
-        nodes: args.nodes.clone(),
-        concurrency: args.concurrency.clone(),
-        rate: None,
-        seed: args.seed,
-        out: args.out.clone(),
-        json: args.json,
-        world: "sim".into(),
-    }
 }
 
 fn how(args: &HuntArgs, scenario: &Scenario) -> Result<Options, Failure> {

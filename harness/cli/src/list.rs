@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
+use duress_kv::bugs::Bug;
+
+use crate::args::ListArgs;
 use crate::exit::Failure;
 
 /// Targets, with one line each.
@@ -24,21 +27,38 @@ const CHECKERS: &[(&str, &str)] = &[
     ("stats", "enough operations succeeded for a verdict to mean something"),
 ];
 
-pub(crate) fn list() -> Result<ExitCode, Failure> {
-    section("Targets (--target)", TARGETS.iter().copied());
-    section("Workloads (--workload)", duress_workloads::ALL.iter().copied());
-    let kinds = duress_fault::Kind::ALL.iter();
-    section(
-        "Faults (--faults, or faults: in a scenario)",
-        kinds.map(|(kind, description)| (kind.name(), *description)),
-    );
-    let grudges = duress_fault::Grudge::ALL.iter();
-    section(
-        "Grudges (what a partition or a delay is between)",
-        grudges.map(|(grudge, description)| (grudge.name(), *description)),
-    );
-    section("Checkers", CHECKERS.iter().copied());
+/// What can be listed.
+pub(crate) const SECTIONS: [&str; 6] = ["targets", "workloads", "faults", "grudges", "checkers", "bugs"];
+
+pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+    for what in SECTIONS.into_iter().filter(|what| args.what.as_ref().is_none_or(|asked| asked == what)) {
+        match what {
+            "targets" => section("Targets (--target)", TARGETS.iter().copied()),
+            "workloads" => section("Workloads (--workload)", duress_workloads::ALL.iter().copied()),
+            "faults" => section(
+                "Faults (--faults, or faults: in a scenario)",
+                duress_fault::Kind::ALL.iter().map(|(kind, description)| (kind.name(), *description)),
+            ),
+            "grudges" => section(
+                "Grudges (what a partition or a delay is between)",
+                duress_fault::Grudge::ALL.iter().map(|(grudge, description)| (grudge.name(), *description)),
+            ),
+            "checkers" => section("Checkers", CHECKERS.iter().copied()),
+            _ => bugs(),
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The bugs of each target.
+fn bugs() {
+    let mut builder = Builder::default();
+    for bug in Bug::ALL {
+        let modes: Vec<&str> = bug.modes().iter().map(|mode| mode.name()).collect();
+        builder.push_record([bug.name(), &modes.join(", "), bug.description()]);
+    }
+    println!("Bugs that can be planted (--bug), to test the tester with; never there by default");
+    println!("{}\n", builder.build().with(Style::blank()));
 }
 
 fn section<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {

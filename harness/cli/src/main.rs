@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Hunt(args) => hunt::hunt(args),
         Command::Replay(args) => replay::replay(args),
         Command::Check(args) => judge::check(args),
-        Command::List => list::list(),
+        Command::List(args) => list::list(args),
         Command::Preflight => list::preflight(),
         Command::Node(args) => internal::node(args),
         Command::Client(args) => internal::client(args),

@@ -5,17 +5,18 @@ use std::path::Path;
 
 use duress_scenario::{Faults, Options, Scenario};
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, ScenarioArgs};
 use crate::exit::Failure;
 use crate::rundir::RunDir;
 
-/// The scenario that the command line asks for, with a seed.
-pub(crate) fn scenario(args: &RunArgs) -> Result<Scenario, Failure> {
+/// The scenario that the command line asks for, with a seed. `time` is its `--time`.
+pub(crate) fn scenario(args: &ScenarioArgs, time: Option<&str>) -> Result<Scenario, Failure> {
     let options = Options {
         target: args.target.clone(),
+        bug: args.bug.clone(),
         workload: args.workload.clone(),
         faults: args.faults.as_ref().map(|kinds| kinds.join(",")),
-        time: args.time.clone(),
+        time: time.map(str::to_string),
         nodes: args.nodes.clone(),
         concurrency: args.concurrency.clone(),
         rate: args.rate.clone(),
@@ -62,7 +63,7 @@ fn fresh_seed() -> u64 {
     state.build_hasher().finish() % 1_000_000_000
 }
 
-/// A scenario in a line.
+/// A scenario in a line, after a word of warning if a bug is planted in its target.
 pub(crate) fn describe(scenario: &Scenario) -> String {
     let faults = match &scenario.faults {
         Faults::None => "no faults".to_string(),
@@ -75,8 +76,10 @@ pub(crate) fn describe(scenario: &Scenario) -> String {
             n => format!("{n} scripted faults"),
         },
     };
+    let bug = scenario.target.bug().map(|bug| format!("planted bug: {bug}. {}\n", bug.description()));
     format!(
-        "{}: {} {} nodes, {} workload by {} processes on {} client hosts, {}, {}, seed {}",
+        "{}{}: {} {} nodes, {} workload by {} processes on {} client hosts, {}, {}, seed {}",
+        bug.unwrap_or_default(),
         scenario.name,
         scenario.target.nodes(),
         scenario.target.kind(),
@@ -92,14 +95,16 @@ pub(crate) fn describe(scenario: &Scenario) -> String {
 /// The command that asks for the same again. In the real world the seed fixes what is asked for,
 /// not what happens.
 pub(crate) fn again(scenario: &Scenario, args: &RunArgs) -> String {
+    let RunArgs { asked: args, time, .. } = args;
     let mut words = vec!["duress run".to_string()];
     words.extend(args.scenario.as_ref().map(|file| quote(&file.display().to_string())));
     let faults = args.faults.as_ref().map(|kinds| kinds.join(","));
     for (flag, value) in [
         ("--target", &args.target),
+        ("--bug", &args.bug),
         ("--workload", &args.workload),
         ("--faults", &faults),
-        ("--time", &args.time),
+        ("--time", time),
         ("--nodes", &args.nodes),
         ("--concurrency", &args.concurrency),
         ("--rate", &args.rate),

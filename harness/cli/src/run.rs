@@ -16,15 +16,16 @@ use crate::rundir::RunDir;
 use crate::{judge, options};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let scenario = options::scenario(args)?;
-    let directory = RunDir::create(&args.out, &scenario.name)
-        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", args.out.display()), e))?;
+    let asked = &args.asked;
+    let scenario = options::scenario(asked, args.time.as_deref())?;
+    let directory = RunDir::create(&asked.out, &scenario.name)
+        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", asked.out.display()), e))?;
     std::fs::write(directory.scenario(), scenario.to_yaml())
         .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.scenario().display()), e))?;
-    if !args.json {
+    if !asked.json {
         announce(&scenario, directory.path(), args);
     }
-    let judged = carry_out(&directory, &scenario, args.json, |judged| judge::show(judged, &directory, args.json))?;
+    let judged = carry_out(&directory, &scenario, asked.json, |judged| judge::show(judged, &directory, asked.json))?;
     Ok(exit::of(judged.results.verdict))
 }
 

@@ -138,11 +138,12 @@ impl Simulator for Bundle {
 
 /// `duress run --world sim`: one simulated run of the scenario, kept and judged like a real one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let scenario = options::scenario(args)?;
-    let directory = RunDir::create(&args.out, &scenario.name)
-        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", args.out.display()), e))?;
+    let asked = &args.asked;
+    let scenario = options::scenario(asked, args.time.as_deref())?;
+    let directory = RunDir::create(&asked.out, &scenario.name)
+        .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", asked.out.display()), e))?;
     write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
-    if !args.json {
+    if !asked.json {
         println!("{}", options::describe(&scenario));
         println!("simulated; kept in {}\n", directory.path().display());
     }
@@ -154,8 +155,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     write(&directory.history(), &history)?;
     let judged = judge::judge(&directory, &scenario)?;
-    judge::show(&judged, &directory, args.json);
-    if !args.json {
+    judge::show(&judged, &directory, asked.json);
+    if !asked.json {
         let simulated = run.stats.simulated.as_secs_f64();
         println!("simulated {simulated:.2} s in {} events; trace hash {:016x}", run.stats.events, run.trace_hash);
     }

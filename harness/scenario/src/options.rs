@@ -51,6 +51,8 @@ impl Override {
 pub struct Options {
     /// `--target`
     pub target: Option<String>,
+    /// `--bug`
+    pub bug: Option<String>,
     /// `--workload`
     pub workload: Option<String>,
     /// `--faults`: kinds with commas between them, or `none`.
@@ -81,6 +83,7 @@ impl Options {
         });
         let options = [
             ("--target", "target.kind", &self.target),
+            ("--bug", "target.bug", &self.bug),
             ("--workload", "workload.kind", &self.workload),
             ("--faults", "faults", &faults),
             ("--time", "time", &self.time),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use duress_kv::bugs::{Bug, Mode};
 use serde_yaml::Value;
 
 use crate::document::{self, Located};
@@ -56,6 +57,15 @@ impl Target {
     pub fn has_cas(&self) -> bool {
         !matches!(self, Target::Quorum(_))
     }
+
+    /// The bug that is planted in it.
+    pub fn bug(&self) -> Option<Bug> {
+        match self {
+            Target::Paxos(paxos) => paxos.bug,
+            Target::Quorum(quorum) => quorum.bug,
+            Target::PrimaryBackup(primary_backup) => primary_backup.bug,
+        }
+    }
 }
 
 /// Options of the `paxos` target.
@@ -71,6 +81,13 @@ pub struct Paxos {
     pub heartbeat: Duration,
     /// How long a node waits for a leader before it stands for election.
     pub election_timeout: Duration,
+    /// By how much the rates of two nodes' clocks may differ, in parts per million, for the lease
+    /// to be safe.
+    pub max_clock_drift_ppm: u32,
+    /// After how many records of its log a node writes a snapshot.
+    pub snapshot_every: u64,
+    /// A planted bug, to test the tester with.
+    pub bug: Option<Bug>,
 }
 
 impl Default for Paxos {
@@ -81,6 +98,9 @@ impl Default for Paxos {
             lease: Duration::from_millis(200),
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
+            max_clock_drift_ppm: 10_000,
+            snapshot_every: SNAPSHOT_EVERY,
+            bug: None,
         }
     }
 }
@@ -115,6 +135,10 @@ pub struct Quorum {
     pub read_repair: bool,
     /// How long a node tries to reach a quorum.
     pub request_timeout: Duration,
+    /// After how many records of its log a node writes a snapshot.
+    pub snapshot_every: u64,
+    /// A planted bug, to test the tester with.
+    pub bug: Option<Bug>,
 }
 
 /// What orders the writes of a quorum target.
@@ -141,6 +165,10 @@ pub struct PrimaryBackup {
     pub heartbeat: Duration,
     /// How long a node waits for another before it takes it for dead.
     pub failover_timeout: Duration,
+    /// After how many records of its log a node writes a snapshot.
+    pub snapshot_every: u64,
+    /// A planted bug, to test the tester with.
+    pub bug: Option<Bug>,
 }
 
 /// When a primary acknowledges a write.
@@ -195,6 +223,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 const MAX_NODES: u16 = 9;
 
+/// Snapshots are rare unless a scenario is about them.
+const SNAPSHOT_EVERY: u64 = 10_000;
+
 fn nodes(fields: &mut Fields<'_>, least: u16, default: u16) -> Result<u16, Problem> {
     count(fields, "nodes", least..=MAX_NODES, default)
 }
@@ -217,6 +248,37 @@ fn wait(fields: &mut Fields<'_>, key: &'static str, default: Duration) -> Result
 
 fn flag(fields: &mut Fields<'_>, key: &'static str, default: bool) -> Result<bool, Problem> {
     fields.get(key).map_or(Ok(default), |field| field.flag())
+}
+
+fn snapshot_every(fields: &mut Fields<'_>) -> Result<u64, Problem> {
+    fields.get("snapshot_every").map_or(Ok(SNAPSHOT_EVERY), |field| field.integer(1..=1_000_000_000))
+}
+
+/// The name of no bug, which takes the bug out of a scenario that has one.
+const NO_BUG: &str = "none";
+
+fn bug(fields: &mut Fields<'_>, mode: Mode) -> Result<Option<Bug>, Problem> {
+    let Some(field) = fields.get("bug") else { return Ok(None) };
+    let fit = Bug::ALL.iter().filter(|bug| bug.modes().contains(&mode));
+    let choices: Vec<(&str, Option<Bug>)> =
+        [(NO_BUG, None)].into_iter().chain(fit.map(|bug| (bug.name(), Some(*bug)))).collect();
+    let refused = match field.choice(&choices) {
+        Ok(bug) => return Ok(bug),
+        Err(problem) => problem,
+    };
+    match field.text("a bug's name").ok().and_then(Bug::named) {
+        None => Err(refused),
+        Some(elsewhere) => {
+            let modes: Vec<&str> = elsewhere.modes().iter().map(|mode| mode.name()).collect();
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let message = format!("{} is a bug of {}, not of {mode}", elsewhere, modes.join(" and "));
+            Err(field.problem(message).suggest(format!("bugs of {mode}: {}", names.join(", "))))
+        }
+    }
+}
+
+fn bug_name(bug: Option<Bug>) -> Value {
+    bug.map_or(NO_BUG, Bug::name).into()
 }
 
 /// A heartbeat must fit twice into the timeout that it prevents.
@@ -270,6 +332,11 @@ impl Paxos {
             lease: wait(&mut fields, "lease", default.lease)?,
             heartbeat: wait(&mut fields, "heartbeat", default.heartbeat)?,
             election_timeout: wait(&mut fields, "election_timeout", default.election_timeout)?,
+            max_clock_drift_ppm: fields
+                .get("max_clock_drift_ppm")
+                .map_or(Ok(default.max_clock_drift_ppm), |field| Ok(field.integer(0..=1_000_000)? as u32))?,
+            snapshot_every: snapshot_every(&mut fields)?,
+            bug: bug(&mut fields, Mode::Paxos)?,
         };
         fields.finish("target (paxos)")?;
         check_heartbeat(&fields, paxos.heartbeat, "election_timeout", paxos.election_timeout)?;
@@ -291,6 +358,9 @@ impl Paxos {
             ("lease", time(self.lease)),
             ("heartbeat", time(self.heartbeat)),
             ("election_timeout", time(self.election_timeout)),
+            ("max_clock_drift_ppm", self.max_clock_drift_ppm.into()),
+            ("snapshot_every", self.snapshot_every.into()),
+            ("bug", bug_name(self.bug)),
         ])
     }
 }
@@ -311,6 +381,8 @@ impl Quorum {
             write_back: flag(&mut fields, "write_back", true)?,
             read_repair: flag(&mut fields, "read_repair", true)?,
             request_timeout: wait(&mut fields, "request_timeout", Duration::from_millis(500))?,
+            snapshot_every: snapshot_every(&mut fields)?,
+            bug: bug(&mut fields, Mode::Quorum)?,
         };
         fields.finish("target (quorum)")?;
         if replicas > nodes {
@@ -337,6 +409,8 @@ impl Quorum {
             ("write_back", self.write_back.into()),
             ("read_repair", self.read_repair.into()),
             ("request_timeout", time(self.request_timeout)),
+            ("snapshot_every", self.snapshot_every.into()),
+            ("bug", bug_name(self.bug)),
         ])
     }
 }
@@ -357,6 +431,8 @@ impl PrimaryBackup {
                 .map_or(Ok(PrimaryBackupReads::Primary), |field| field.choice(PRIMARY_BACKUP_READS))?,
             heartbeat: wait(&mut fields, "heartbeat", Duration::from_millis(50))?,
             failover_timeout: wait(&mut fields, "failover_timeout", Duration::from_millis(400))?,
+            snapshot_every: snapshot_every(&mut fields)?,
+            bug: bug(&mut fields, Mode::PrimaryBackup)?,
         };
         fields.finish("target (primary-backup)")?;
         if primary_backup.failover == Failover::Vote && nodes < 3 {
@@ -378,6 +454,8 @@ impl PrimaryBackup {
             ("reads", name(PRIMARY_BACKUP_READS, &self.reads)),
             ("heartbeat", time(self.heartbeat)),
             ("failover_timeout", time(self.failover_timeout)),
+            ("snapshot_every", self.snapshot_every.into()),
+            ("bug", bug_name(self.bug)),
         ])
     }
 }

@@ -96,6 +96,7 @@ fn options_set_what_they_name() {
     let some = |text: &str| Some(text.to_string());
     let options = Options {
         target: some("quorum"),
+        bug: some("tie-broken-by-arrival"),
         workload: some("set"),
         faults: some("partition,pause"),
         time: some("12s"),
@@ -110,9 +111,35 @@ fn options_set_what_they_name() {
     assert!(matches!(&scenario.workload, Workload::Set(set) if set.rate == Some(99.5) && set.concurrency == 7));
     assert!(matches!(&scenario.target, Target::Quorum(quorum) if !quorum.write_back && quorum.read_quorum == 2));
     assert!(matches!(&scenario.faults, Faults::Planned(plan) if plan.kinds == [Kind::Partition, Kind::Pause]));
+    assert_eq!(scenario.target.bug().map(|bug| bug.name()), Some("tie-broken-by-arrival"));
     round_trip(&scenario);
     let none = Options { faults: some("none"), ..Options::default() };
     assert_eq!(Scenario::from_options(&none).unwrap().faults, Faults::None);
+}
+
+#[test]
+fn every_bug_fits_the_targets_that_have_it_and_no_other() {
+    for bug in duress_kv::bugs::Bug::ALL {
+        for (target, _) in duress_scenario::target::ALL {
+            let options = Options { target: Some(target.to_string()), ..Options::default() };
+            assert_eq!(Scenario::from_options(&options).unwrap().target.bug(), None, "never by default");
+            let planted = Options { bug: Some(bug.name().into()), ..options };
+            let fits = bug.modes().iter().any(|mode| mode.name() == *target);
+            match Scenario::from_options(&planted) {
+                Ok(scenario) => {
+                    assert!(fits, "{bug} in {target}");
+                    assert_eq!(scenario.target.bug(), Some(*bug));
+                    round_trip(&scenario);
+                    let cured = Scenario::parse(&scenario.to_yaml(), "cured.yaml", &set(&["target.bug=none"])).unwrap();
+                    assert_eq!(cured.target.bug(), None);
+                }
+                Err(error) => {
+                    assert!(!fits, "{error}");
+                    assert!(error.message.starts_with(&format!("{bug} is a bug of ")), "{error}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
