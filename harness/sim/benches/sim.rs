@@ -1,7 +1,10 @@
 //! How fast the simulator is: short runs per second, events per second, and virtual time against
 //! real time. All figures are for one core.
 //!
-//! `cargo bench -p duress-sim --bench sim`
+//! `cargo bench -p duress-sim --bench sim [-- short checked long] [--runs N]`
+//!
+//! With `--runs`, each measurement is of so many runs, whatever that takes: for counting
+//! instructions.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -22,6 +25,8 @@ struct Measured {
     operations: u64,
     simulated: Duration,
     took: Duration,
+    /// All trace hashes taken together: changes that are to change nothing leave it as it is.
+    hash: u64,
 }
 
 impl Measured {
@@ -29,7 +34,7 @@ impl Measured {
         let seconds = self.took.as_secs_f64();
         println!(
             "{what}: {:.0} runs/s, {:.2} M events/s, {:.2} M steps/s, {:.0} x real time; \
-             per run {:.0} events, {:.0} steps, {:.1} operations, {:.2} s simulated",
+             per run {:.0} events, {:.0} steps, {:.1} operations, {:.2} s simulated; hash {:016x}",
             self.runs as f64 / seconds,
             self.events as f64 / seconds / 1e6,
             self.steps as f64 / seconds / 1e6,
@@ -38,23 +43,32 @@ impl Measured {
             self.steps as f64 / self.runs as f64,
             self.operations as f64 / self.runs as f64,
             self.simulated.as_secs_f64() / self.runs as f64,
+            self.hash,
         );
     }
 }
 
-fn measure(mut run: impl FnMut(u64) -> Stats) -> Measured {
-    let mut measured =
-        Measured { runs: 0, events: 0, steps: 0, operations: 0, simulated: Duration::ZERO, took: Duration::ZERO };
+fn measure(runs: Option<u64>, mut run: impl FnMut(u64) -> (Stats, u64)) -> Measured {
+    let mut measured = Measured {
+        runs: 0,
+        events: 0,
+        steps: 0,
+        operations: 0,
+        simulated: Duration::ZERO,
+        took: Duration::ZERO,
+        hash: 0,
+    };
     let began = Instant::now();
     let cpu = cpu_time();
     for seed in 0.. {
-        let stats = run(seed);
+        let (stats, hash) = run(seed);
+        measured.hash ^= hash;
         measured.runs += 1;
         measured.events += stats.events;
         measured.steps += stats.steps;
         measured.operations += stats.operations;
         measured.simulated += stats.simulated;
-        if began.elapsed() > FOR {
+        if runs.map_or(began.elapsed() > FOR, |runs| measured.runs >= runs) {
             break;
         }
     }
@@ -77,39 +91,41 @@ fn short(seed: u64) -> SimPlan {
 }
 
 fn main() {
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut only: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let flag = only.iter().position(|arg| arg == "--runs");
+    let runs = flag.map(|at| only.drain(at..).nth(1).and_then(|runs| runs.parse().ok()).expect("a number of runs"));
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only.as_str()));
     let mut world = paxos_world();
     if wanted("short") {
-        measure(|seed| {
+        measure(runs, |seed| {
             let plan = short(seed);
             let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 55));
-            let stats = run.stats;
+            let done = (run.stats, run.trace_hash);
             world.recycle(run);
-            stats
+            done
         })
         .print("short runs, Paxos 5 nodes 5 clients, 3 faults");
     }
     if wanted("checked") {
-        measure(|seed| {
+        measure(runs, |seed| {
             let plan = short(seed);
             let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 55));
             std::hint::black_box(judge(&run, &register_options(), true));
-            let stats = run.stats;
+            let done = (run.stats, run.trace_hash);
             world.recycle(run);
-            stats
+            done
         })
         .print("the same, with every checker");
     }
     if wanted("long") {
-        measure(|seed| {
+        measure(runs, |seed| {
             let mut plan = SimPlan::new(5, 5, Duration::from_secs(100), Seed(seed));
             plan.network.latency = Latency::between(Duration::from_millis(1), Duration::from_millis(10));
             plan.schedule = common_faults(&plan, Duration::from_secs(5), true);
             let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 10_000));
-            let stats = run.stats;
+            let done = (run.stats, run.trace_hash);
             world.recycle(run);
-            stats
+            done
         })
         .print("long runs, 100 operations/s");
     }

@@ -189,6 +189,11 @@ impl Store {
 }
 
 fn chain(digest: u64, command: &Command) -> u64 {
+    // Most commands are short: no memory is asked for them.
+    let mut short = [0; 128];
+    if let Ok(bytes) = postcard::to_slice(command, &mut short) {
+        return xxhash_rust::xxh3::xxh3_64_with_seed(bytes, digest);
+    }
     let bytes = postcard::to_allocvec(command).expect("strings and integers can be written to growing memory");
     xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, digest)
 }

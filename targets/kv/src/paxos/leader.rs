@@ -1,7 +1,7 @@
 //! Leading: phase 2 in batches, what followers have, what is chosen, and how fresh the majority's
 //! support is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ const MAX_BATCHES: usize = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
-    pub followers: BTreeMap<NodeId, Follower>,
+    /// In the order of their numbers.
+    pub followers: Vec<Follower>,
     /// The last slots of the batches under way.
     batches: VecDeque<u64>,
     /// Reads may be answered once this slot is applied: everything chosen before this leader's
@@ -32,6 +33,7 @@ pub(super) struct Leader {
 /// What a leader knows of a follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Follower {
+    node: NodeId,
     /// The next slot to send.
     pub next: u64,
     /// Every slot up to this one is on its disk.
@@ -48,11 +50,19 @@ pub(super) struct Follower {
     pub received: u64,
 }
 
+impl Leader {
+    pub(super) fn follower(&mut self, node: NodeId) -> Option<&mut Follower> {
+        self.followers.iter_mut().find(|follower| follower.node == node)
+    }
+}
+
 impl Paxos {
     /// Begins to lead, by proposing what phase 1 found.
     pub(super) fn lead(&mut self, mut commands: Vec<Command>, now: Reading, effects: &mut Effects<Self>) {
-        let follower = Follower {
-            next: self.commit() + 1,
+        let next = self.commit() + 1;
+        let follower = |node| Follower {
+            node,
+            next,
             acked: 0,
             acked_round: Round::default(),
             answered: false,
@@ -64,7 +74,7 @@ impl Paxos {
         let ready = self.commit() + commands.len() as u64;
         self.leader = Some(self.me);
         self.part = Part::Leader(Leader {
-            followers: self.peers().map(|peer| (peer, follower.clone())).collect(),
+            followers: self.peers().map(follower).collect(),
             batches: VecDeque::new(),
             ready,
             read_round: 0,
@@ -113,13 +123,14 @@ impl Paxos {
         let round = self.next_round(now);
         let Part::Leader(leader) = &mut self.part else { return };
         leader.batches.push_back(last);
-        for (node, follower) in &mut leader.followers {
+        for follower in &mut leader.followers {
             // One that is behind gets what it misses first, one that is silent only heartbeats.
             let silent = now.monotonic.saturating_sub(follower.heard) >= self.config.election_timeout;
             if follower.next == first && !silent {
                 follower.next = last + 1;
                 follower.sent = now.monotonic;
-                effects.send(*node, Message::Accept { ballot, round, commit, first, commands: commands.clone() });
+                let commands = Arc::clone(&commands);
+                effects.send(follower.node, Message::Accept { ballot, round, commit, first, commands });
             }
         }
     }
@@ -127,12 +138,12 @@ impl Paxos {
     /// Sends an empty accept to the followers that `to` picks.
     fn heartbeat(&mut self, now: Reading, effects: &mut Effects<Self>, to: impl Fn(&Follower) -> bool) {
         let round = self.next_round(now);
-        let (ballot, commit) = (self.promised, self.commit());
+        let (ballot, commit, commands) = (self.promised, self.commit(), Arc::default());
         let Part::Leader(leader) = &mut self.part else { return };
-        for (node, follower) in leader.followers.iter_mut().filter(|(_, follower)| to(follower)) {
+        for follower in leader.followers.iter_mut().filter(|follower| to(follower)) {
             follower.sent = now.monotonic;
-            let first = follower.next;
-            effects.send(*node, Message::Accept { ballot, round, commit, first, commands: Arc::default() });
+            let (first, commands) = (follower.next, Arc::clone(&commands));
+            effects.send(follower.node, Message::Accept { ballot, round, commit, first, commands });
         }
     }
 
@@ -152,9 +163,10 @@ impl Paxos {
     /// `own`.
     fn by_majority<T: Ord + Copy>(&self, own: T, of: impl Fn(&Follower) -> T) -> T {
         let Part::Leader(leader) = &self.part else { return own };
-        let mut values: Vec<T> = leader.followers.values().map(of).chain([own]).collect();
-        values.sort_unstable_by(|a, b| b.cmp(a));
-        values[self.majority() - 1]
+        // Compared with each other instead of sorted: they are few, and asked for after every answer.
+        let values = || leader.followers.iter().map(&of).chain([own]);
+        let reached = |value: &T| values().filter(|other| other >= value).count() >= self.majority();
+        values().filter(reached).max().unwrap_or(own)
     }
 
     pub(super) fn on_accepted(
@@ -195,7 +207,7 @@ impl Paxos {
     /// Notes that a follower supports this leader, as of a round.
     pub(super) fn heard_from(&mut self, from: NodeId, round: Round, now: Reading) -> Option<&mut Follower> {
         let Part::Leader(leader) = &mut self.part else { return None };
-        let follower = leader.followers.get_mut(&from)?;
+        let follower = leader.follower(from)?;
         follower.heard = now.monotonic;
         follower.acked_round = follower.acked_round.max(round);
         follower.answered = true;
@@ -205,19 +217,19 @@ impl Paxos {
     /// Sends a follower what it doesn't have yet, as far as one message goes.
     pub(super) fn send_next(&mut self, to: NodeId, now: Reading, effects: &mut Effects<Self>) {
         let Part::Leader(leader) = &mut self.part else { return };
-        let Some(next) = leader.followers.get(&to).map(|follower| follower.next) else { return };
+        let Some(next) = leader.follower(to).map(|follower| follower.next) else { return };
         if next <= self.log.base() {
             self.send_snapshot(to, now, effects);
             return;
         }
-        let commands = Arc::new(self.log.chunk(next));
-        if commands.is_empty() {
+        if next > self.log.last() {
             return;
         }
+        let commands = Arc::new(self.log.chunk(next));
         let round = self.next_round(now);
         let (ballot, commit) = (self.promised, self.commit());
         let Part::Leader(leader) = &mut self.part else { return };
-        if let Some(follower) = leader.followers.get_mut(&to) {
+        if let Some(follower) = leader.follower(to) {
             follower.next = next + commands.len() as u64;
             follower.sent = now.monotonic;
             effects.send(to, Message::Accept { ballot, round, commit, first: next, commands });
@@ -248,19 +260,22 @@ impl Paxos {
 
     /// Whether reads may be answered from the state at once.
     pub(super) fn holds_lease(&self, now: Reading) -> bool {
-        let supported_at = self.by_majority(Some(now.monotonic), |follower| {
-            let sent = if self.bug(Bug::LeaseCountedFromAnswer) { follower.heard } else { follower.acked_round.sent };
-            follower.answered.then_some(sent)
-        });
+        let supported_at = || {
+            self.by_majority(Some(now.monotonic), |follower| {
+                let from_answer = self.bug(Bug::LeaseCountedFromAnswer);
+                let sent = if from_answer { follower.heard } else { follower.acked_round.sent };
+                follower.answered.then_some(sent)
+            })
+        };
         self.config.reads == Reads::Lease
             && self.caught_up()
-            && supported_at.is_some_and(|sent| now.monotonic < sent + self.config.usable_lease())
+            && supported_at().is_some_and(|sent| now.monotonic < sent + self.config.usable_lease())
     }
 
     /// Answers the reads that a majority has confirmed, and begins a round for the others unless
     /// one is under way.
     pub(super) fn serve_reads(&mut self, now: Reading, effects: &mut Effects<Self>) {
-        if !self.caught_up() {
+        if self.desk.reads.is_empty() || !self.caught_up() {
             return;
         }
         loop {
@@ -273,7 +288,7 @@ impl Paxos {
             // Asking just enough followers, those heard from last, halves the messages; the
             // heartbeat asks the others if one of them is gone.
             let mut heard: Vec<(Duration, NodeId)> =
-                leader.followers.iter().map(|(node, follower)| (follower.heard, *node)).collect();
+                leader.followers.iter().map(|follower| (follower.heard, follower.node)).collect();
             heard.sort_unstable_by(|a, b| b.cmp(a));
             let enough = usize::from(self.config.nodes) / 2;
             let least = heard.get(enough.wrapping_sub(1)).copied();
@@ -289,12 +304,12 @@ impl Paxos {
 
     fn ask(&mut self, followers: &[NodeId], now: Reading, effects: &mut Effects<Self>) {
         let round = self.next_round(now);
-        let (ballot, commit) = (self.promised, self.commit());
+        let (ballot, commit, commands) = (self.promised, self.commit(), Arc::default());
         let Part::Leader(leader) = &mut self.part else { return };
         for node in followers {
-            if let Some(follower) = leader.followers.get_mut(node) {
-                let first = follower.next;
-                effects.send(*node, Message::Accept { ballot, round, commit, first, commands: Arc::default() });
+            if let Some(follower) = leader.follower(*node) {
+                let (first, commands) = (follower.next, Arc::clone(&commands));
+                effects.send(*node, Message::Accept { ballot, round, commit, first, commands });
             }
         }
     }

@@ -32,10 +32,11 @@ impl Paxos {
         let Part::Leader(leader) = &mut self.part else { return };
         if leader.outgoing.as_ref().is_none_or(|outgoing| outgoing.index < base) {
             leader.outgoing = Some(Outgoing { index, bytes: Arc::new(self.store.to_bytes_with(self.config.bug)) });
-            leader.followers.values_mut().for_each(|follower| follower.received = 0);
+            leader.followers.iter_mut().for_each(|follower| follower.received = 0);
         }
-        let (Some(outgoing), Some(follower)) = (&leader.outgoing, leader.followers.get(&to)) else { return };
-        let from = usize::try_from(follower.received).unwrap_or(usize::MAX).min(outgoing.bytes.len());
+        let Some(received) = leader.follower(to).map(|follower| follower.received) else { return };
+        let Some(outgoing) = &leader.outgoing else { return };
+        let from = usize::try_from(received).unwrap_or(usize::MAX).min(outgoing.bytes.len());
         let to_end = (from + CHUNK).min(outgoing.bytes.len());
         let bytes = Arc::new(outgoing.bytes[from..to_end].to_vec());
         let (index, offset, total) = (outgoing.index, from as u64, outgoing.bytes.len() as u64);
@@ -57,7 +58,7 @@ impl Paxos {
         let base = self.log.base();
         let Part::Leader(leader) = &mut self.part else { return };
         let sending = leader.outgoing.as_ref().is_some_and(|outgoing| outgoing.index == index);
-        if let Some(follower) = leader.followers.get_mut(&from)
+        if let Some(follower) = leader.follower(from)
             && sending
             && follower.next <= base
             && follower.received != received
@@ -71,7 +72,7 @@ impl Paxos {
     pub(super) fn forget_outgoing(&mut self) {
         let base = self.log.base();
         if let Part::Leader(leader) = &mut self.part
-            && leader.followers.values().all(|follower| follower.next > base)
+            && leader.followers.iter().all(|follower| follower.next > base)
         {
             leader.outgoing = None;
         }
