@@ -1,24 +1,26 @@
 //! `duress hunt`: many simulated runs, what they found, and what they say.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use duress_checkers::Verdict;
-use duress_hunt::{Extra, Found, Hunted, Options, Progress, Property, Repro, Shrunk, statistics, story};
+use duress_checkers::{Class, Verdict};
+use duress_hunt::{Extra, Found, Hunted, Options, Progress, Property, Repro, Shrunk, Size, statistics, story};
 use duress_scenario::Scenario;
-use indicatif::{ProgressBar, ProgressStyle};
+use duress_sim::{Chance, Situation};
 use serde_json::json;
-use tabled::builder::Builder;
-use tabled::settings::Style;
 
 use crate::args::HuntArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 use crate::simulated::{simulator, write};
-use crate::{options, run};
+use crate::options;
+
+mod coverage;
+mod live;
 
 /// Unless told otherwise a hunt lasts this long.
 const TIME: Duration = Duration::from_secs(60);
@@ -43,18 +45,32 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
     }
     say(format!("seeds from {} on {} threads; kept in {}\n", how.base, how.jobs, directory.path().display()));
     let hunted = watched(&scenario, &how, asked.json)?;
+    if let Some((seed, words)) = &hunted.broken {
+        let words = format!("the simulator failed in the run with seed {seed}, which is a fault of Duress: {words}");
+        return Err(Failure::Infrastructure(words));
+    }
     let verdict = verdict(&hunted);
     say(summary(&hunted));
+    if hunted.interrupted {
+        say("interrupted: this is what was found until then".into());
+    }
     let mut kept = Vec::new();
     for (property, found) in &hunted.findings {
-        kept.push(keep(&scenario, &how, property, found, &hunted, (shrink, asked.json), &directory)?);
+        let kept_finding = keep(&scenario, &how, property, found, shrink, &directory)?;
+        if !asked.json {
+            kept_finding.print(found.count, hunted.runs);
+        }
+        kept.push(kept_finding.results(found.count));
     }
-    let results = results(&hunted, verdict, &kept);
+    let situations = duress_hunt::coverage::with_zeros(&hunted.coverage, &scenario, &how.extras);
+    let results = results(&hunted, verdict, &kept, &situations);
     write(&directory.path().join("hunt.json"), format!("{results:#}\n").as_bytes())?;
+    let stored = coverage::stored(&situations);
+    write(&directory.path().join("coverage.json"), format!("{stored:#}\n").as_bytes())?;
     if asked.json {
         println!("{results:#}");
     } else {
-        say(coverage(&hunted));
+        say(coverage::table(&situations));
         say(words(&hunted, verdict));
     }
     Ok(exit::of(verdict))
@@ -94,11 +110,12 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
 /// Hunts, with a line that lives where somebody looks at a terminal.
 fn watched(scenario: &Scenario, how: &Options, quiet: bool) -> Result<Hunted, Failure> {
     let progress = Arc::new(Progress::default());
-    stop_on_signal(progress.clone())?;
+    live::stop_on_signal(progress.clone())?;
+    live::show_one_panic();
     let over = AtomicBool::new(false);
     let hunted = std::thread::scope(|scope| {
         if !quiet && std::io::stderr().is_terminal() {
-            scope.spawn(|| show(&progress, &over));
+            scope.spawn(|| live::show(&progress, &over));
         }
         let make = || simulator();
         let hunted = duress_hunt::hunt(scenario, how, &make, &progress);
@@ -106,47 +123,6 @@ fn watched(scenario: &Scenario, how: &Options, quiet: bool) -> Result<Hunted, Fa
         hunted
     });
     hunted.map_err(|e| Failure::infrastructure("can't start the threads", e))
-}
-
-/// Ctrl-C ends a hunt; what it found is reported all the same.
-fn stop_on_signal(progress: Arc<Progress>) -> Result<(), Failure> {
-    let failure = |e| Failure::infrastructure("can't handle signals", e);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
-    let signals = std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
-            if run::next_signal().await.is_ok() {
-                progress.stop.store(true, Ordering::Relaxed);
-            }
-            // The second one means it.
-            if run::next_signal().await.is_ok() {
-                std::process::exit(254);
-            }
-        });
-    });
-    signals.map(drop).map_err(failure)
-}
-
-fn show(progress: &Progress, over: &AtomicBool) {
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let began = Instant::now();
-    while !over.load(Ordering::Relaxed) {
-        let elapsed = began.elapsed().as_secs_f64().max(0.001);
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let simulated = get(&progress.simulated_us) as f64 / 1e6;
-        bar.set_message(format!(
-            "{} seeds, {:.0}/s | {simulated:.0} s simulated, {:.0} x real time | {:.1} M events/s | {} situations | {} findings",
-            statistics::grouped(get(&progress.runs)),
-            get(&progress.runs) as f64 / elapsed,
-            simulated / elapsed,
-            get(&progress.events) as f64 / 1e6 / elapsed,
-            get(&progress.situations),
-            get(&progress.findings),
-        ));
-        bar.tick();
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bar.finish_and_clear();
 }
 
 /// Whatever was found is a broken promise: that a healed cluster serves again is one, too.
@@ -173,71 +149,147 @@ fn summary(hunted: &Hunted) -> String {
     )
 }
 
-/// Shrinks the earliest run of a finding, keeps it in a file and tells its story.
+/// A finding that was made small and is kept in a file.
+struct Kept {
+    property: Property,
+    seed: u64,
+    shrunk: Shrunk,
+    path: std::path::PathBuf,
+}
+
+/// Shrinks the earliest run of a finding and keeps it in a file.
 fn keep(
     scenario: &Scenario,
     how: &Options,
     property: &Property,
     found: &Found,
-    hunted: &Hunted,
-    (time, quiet): (Duration, bool),
+    time: Duration,
     directory: &RunDir,
-) -> Result<serde_json::Value, Failure> {
+) -> Result<Kept, Failure> {
     let case = duress_hunt::case(scenario, how, found.seed);
-    let shrunk = duress_hunt::shrink(&case, property, simulator().as_mut(), time).ok_or_else(|| {
+    let shrunk = duress_hunt::shrink(&case, property, &simulator, how.jobs, time).ok_or_else(|| {
         Failure::Infrastructure(format!(
             "seed {} violated {property} once and not again: the simulation is not deterministic",
             found.seed
         ))
     })?;
-    let Shrunk { case: small, violation, run, tried, .. } = &shrunk;
     let repro = Repro {
         version: env!("CARGO_PKG_VERSION").into(),
         property: property.clone(),
-        summary: violation.summary.clone(),
-        trace_hash: run.trace_hash,
-        case: small.clone(),
+        summary: shrunk.violation.summary.clone(),
+        trace_hash: shrunk.run.trace_hash,
+        case: shrunk.case.clone(),
     };
     let path = directory.path().join(format!("{property}.repro.yaml"));
     write(&path, repro.to_yaml().as_bytes())?;
-    let asked = |events: &[duress_history::Event]| {
-        events.iter().filter(|event| matches!(event.kind, duress_history::EventKind::Invoke(_))).count()
-    };
-    if !quiet {
-        println!("\nFOUND {property}: {}", violation.summary);
-        println!(
-            "  in {} of {} runs, first with seed {}; shrunk in {tried} tries to {} faults, {} nodes, {} operations (final reads and probes included)",
-            found.count,
-            statistics::grouped(hunted.runs),
-            found.seed,
-            small.schedule.len(),
-            small.scenario.target.nodes(),
-            asked(&run.events)
-        );
+    Ok(Kept { property: property.clone(), seed: found.seed, shrunk, path })
+}
+
+impl Kept {
+    fn print(&self, count: u64, runs: u64) {
+        let Shrunk { case, violation, run, before, after, tried, complete, took } = &self.shrunk;
+        println!("\nFOUND {}: {}", self.property, violation.summary);
+        println!("  in {count} of {} runs, first with seed {}", statistics::grouped(runs), self.seed);
+        println!("  shrunk from {}", size(before));
+        println!("         to   {}", size(after));
+        let end = if *complete { "" } else { ", and time was over: it may get smaller with a longer --shrink" };
+        println!("  in {:.1} s and {} tries{end}", took.as_secs_f64(), statistics::grouped(*tried));
+        if let Chance::Only(links) = &case.chance
+            && !links.is_empty()
+        {
+            println!("  left to chance: {}", chance(links));
+        }
         for line in story::story(&run.events).iter().chain(&violation.explanation) {
             println!("  {line}");
         }
-        println!("  replay: duress replay {}", path.display());
+        println!("  replay: duress replay {}", self.path.display());
     }
-    Ok(json!({
-        "property": property.name(),
-        "summary": violation.summary,
-        "explanation": violation.explanation,
-        "story": story::story(&run.events),
-        "runs": found.count,
-        "seed": found.seed,
-        "faults": small.schedule.len(),
-        "nodes": small.scenario.target.nodes(),
-        "tried": tried,
-        "shrunk_completely": shrunk.complete,
-        "trace_hash": format!("{:016x}", run.trace_hash),
-        "repro": path,
-    }))
+
+    fn results(&self, count: u64) -> serde_json::Value {
+        let Shrunk { violation, run, before, after, tried, complete, took, .. } = &self.shrunk;
+        let size = |size: &Size| {
+            json!({
+                "faults": size.faults,
+                "nodes": size.nodes,
+                "clients": size.clients,
+                "keys": size.keys,
+                "operations": size.operations,
+                "messages_left_to_chance": size.chance,
+            })
+        };
+        json!({
+            "property": self.property.name(),
+            "class": class(&self.property),
+            "summary": violation.summary,
+            "explanation": violation.explanation,
+            "story": story::story(&run.events),
+            "runs": count,
+            "seed": self.seed,
+            "faults": after.faults,
+            "nodes": after.nodes,
+            "operations": after.operations,
+            "before": size(before),
+            "after": size(after),
+            "tried": tried,
+            "shrunk_completely": complete,
+            "shrunk_in_s": took.as_secs_f64(),
+            "trace_hash": format!("{:016x}", run.trace_hash),
+            "repro": self.path,
+        })
+    }
 }
 
-fn results(hunted: &Hunted, verdict: Verdict, findings: &[serde_json::Value]) -> serde_json::Value {
+/// Which kind of not valid a finding is.
+fn class(property: &Property) -> Class {
+    match property {
+        Property::Unavailable => Class::Unavailable,
+        Property::Checker(_) | Property::Panic => Class::Bug,
+    }
+}
+
+/// A case's size in words.
+fn size(size: &Size) -> String {
+    let count = |number: u64, what: &str| {
+        let s = if number == 1 { "" } else { "s" };
+        format!("{} {what}{s}", statistics::grouped(number))
+    };
+    format!(
+        "{}, {}, {}, {}, {}, {} left to chance",
+        count(size.faults as u64, "fault"),
+        count(u64::from(size.nodes), "node"),
+        count(u64::from(size.clients), "client host"),
+        count(u64::from(size.keys), "key"),
+        count(size.operations as u64, "operation"),
+        count(size.chance, "message"),
+    )
+}
+
+/// `n1 -> n2: 4, 7-9`.
+fn chance(links: &BTreeMap<(duress_history::Host, duress_history::Host), Vec<std::ops::RangeInclusive<u64>>>) -> String {
+    let range = |range: &std::ops::RangeInclusive<u64>| match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{}-{}", range.start(), range.end()),
+    };
+    let link = |((from, to), ranges): (&(_, _), &Vec<_>)| {
+        let ranges: Vec<String> = ranges.iter().map(range).collect();
+        format!("{from} -> {to}: {}", ranges.join(", "))
+    };
+    links.iter().map(link).collect::<Vec<_>>().join("; ")
+}
+
+fn results(
+    hunted: &Hunted,
+    verdict: Verdict,
+    findings: &[serde_json::Value],
+    situations: &BTreeMap<Situation, u64>,
+) -> serde_json::Value {
+    let classes = hunted.findings.keys().map(class);
+    let inconclusive = (verdict == Verdict::Unknown).then_some(Class::Inconclusive);
+
     json!({
         "verdict": verdict,
+        "class": classes.max().or(inconclusive),
+        "interrupted": hunted.interrupted,
         "statistics": statistics::in_words(hunted.failed, hunted.failed + hunted.clean()),
         "runs": hunted.runs,
         "clean": hunted.clean(),
@@ -250,34 +302,8 @@ fn results(hunted: &Hunted, verdict: Verdict, findings: &[serde_json::Value]) ->
         "simulated_s": hunted.simulated.as_secs_f64(),
         "elapsed_s": hunted.elapsed.as_secs_f64(),
         "findings": findings,
-        "coverage": hunted.coverage.named(),
+        "coverage": coverage::stored(situations),
     })
-}
-
-/// What was tested: each fault and whom it met, by what the cluster was doing. A zero is something
-/// that this hunt says nothing about.
-fn coverage(hunted: &Hunted) -> String {
-    use std::collections::{BTreeMap, BTreeSet};
-    let counts = hunted.coverage.counts();
-    /// (what, whom) → when → how often.
-    type Rows<'a> = BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, u64>>;
-    let mut groups: BTreeMap<bool, Rows<'_>> = BTreeMap::new();
-    for (situation, count) in counts {
-        let rows = groups.entry(situation.what == "restart").or_default();
-        rows.entry((situation.what, situation.whom)).or_default().insert(situation.when, *count);
-    }
-    let mut text = String::new();
-    for rows in groups.values() {
-        let columns: BTreeSet<&str> = rows.values().flat_map(|row| row.keys().copied()).collect();
-        let mut builder = Builder::default();
-        builder.push_record(["tested", "whom"].into_iter().chain(columns.iter().copied()));
-        for ((what, whom), row) in rows {
-            let cells = columns.iter().map(|column| row.get(column).copied().unwrap_or(0).to_string());
-            builder.push_record([what.to_string(), whom.to_string()].into_iter().chain(cells));
-        }
-        text.push_str(&format!("\n{}\n", builder.build().with(Style::sharp())));
-    }
-    text
 }
 
 fn words(hunted: &Hunted, verdict: Verdict) -> String {

@@ -16,7 +16,7 @@ use crate::swarm::{self, Extra};
 use crate::{Case, Judgement, Property, Step, Violation, judge};
 
 /// Runs cases. Each thread has one of its own.
-pub trait Simulator {
+pub trait Simulator: Send {
     /// Carries out a run.
     fn simulate(&mut self, case: &Case) -> SimRun;
 
@@ -89,6 +89,8 @@ pub struct Hunted {
     pub unknown: u64,
     /// Why it can't be told, and how often.
     pub reasons: BTreeMap<String, u64>,
+    /// A run in which the simulator itself failed, and what it said: a fault of the harness.
+    pub broken: Option<(u64, String)>,
     /// What was violated.
     pub findings: BTreeMap<Property, Found>,
     /// What was tested.
@@ -101,6 +103,8 @@ pub struct Hunted {
     pub simulated: Duration,
     /// Real time that passed.
     pub elapsed: Duration,
+    /// Somebody ended it by [`Progress::stop`].
+    pub interrupted: bool,
 }
 
 impl Hunted {
@@ -119,6 +123,7 @@ impl Hunted {
                 *self.reasons.entry(reason).or_default() += count;
             }
         }
+        self.broken = self.broken.take().or(other.broken);
         for (property, found) in other.findings {
             match self.findings.get_mut(&property) {
                 None => {
@@ -154,6 +159,9 @@ impl Hunted {
                     Outcome::Info => 2,
                 }] += 1;
             }
+        }
+        if let Some(said) = judgement.broken {
+            self.broken.get_or_insert((seed, said));
         }
         if judgement.violations.is_empty() {
             if let Some(reason) = judgement.unknown {
@@ -228,6 +236,9 @@ pub fn hunt(
             let seed = options.base.wrapping_add(number);
             let run = simulator.simulate(&case(scenario, options, seed));
             let judgement = judge(&run, &checkers, &BUDGET);
+            if judgement.broken.is_some() {
+                progress.stop.store(true, Ordering::Relaxed);
+            }
             if !judgement.violations.is_empty() {
                 progress.findings.fetch_add(1, Ordering::Relaxed);
             }
@@ -247,5 +258,6 @@ pub fn hunt(
     pool.broadcast(|_| work());
     let mut hunted = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     hunted.elapsed = began.elapsed();
+    hunted.interrupted = progress.stop.load(Ordering::Relaxed);
     Ok(hunted)
 }

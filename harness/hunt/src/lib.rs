@@ -11,6 +11,7 @@
 //! What runs a case is a [`Simulator`], which whoever knows the target provides.
 
 mod case;
+pub mod coverage;
 mod hunt;
 mod judge;
 mod repro;
@@ -24,6 +25,6 @@ pub use case::{Case, Selected, Selection};
 pub use hunt::{BUDGET, Found, Hunted, MakeSimulator, Options, Progress, Simulator, case, hunt, target_checkers};
 pub use judge::{Judgement, Property, Violation, judge};
 pub use repro::{Repro, ReproError};
-pub use shrink::{Shrunk, concrete, shrink};
+pub use shrink::{Shrunk, Size, concrete, shrink};
 pub use swarm::{Extra, draw};
 pub use trace::{Step, What};

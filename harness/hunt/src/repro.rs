@@ -4,11 +4,12 @@
 //! bounds, no more of anything than a run can have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use duress_fault::{Fault, Grudge, Host, Selector, Sides};
 use duress_scenario::Scenario;
-use duress_sim::{Clocks, Crash, Disk, Latency, Network, SimFault, Timed, Transport};
+use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, Timed, Transport};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -60,10 +61,22 @@ struct File {
     schedule: Vec<TimedRow>,
     operations: SelectionRow,
     network: NetworkRow,
+    /// Which messages are left to chance; all of them, if it isn't there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chance: Option<Vec<ChanceRow>>,
     disk: DiskRow,
     clocks: ClocksRow,
     startup: LatencyRow,
     max_events: u64,
+}
+
+/// Messages of a link that are left to chance: from the first number to the second.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ChanceRow {
+    from: String,
+    to: String,
+    messages: Vec<(u64, u64)>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -203,6 +216,7 @@ impl Repro {
                 skipped: case.operations.skipped.iter().copied().collect(),
             },
             network: write_network(&case.network),
+            chance: write_chance(&case.chance),
             disk: DiskRow {
                 sync: write_latency(case.disk.sync),
                 crash: match case.disk.crash {
@@ -274,7 +288,9 @@ impl File {
         if self.clocks.drift_ppm > 500_000 {
             return Err("clocks.drift_ppm must be at most 500000".into());
         }
-        let trace_hash = (self.trace_hash.len() == 16).then(|| u64::from_str_radix(&self.trace_hash, 16).ok());
+        let chance = read_chance(self.chance.as_ref(), &hosts)?;
+        let hexadecimal = self.trace_hash.len() == 16 && self.trace_hash.bytes().all(|b| b.is_ascii_hexdigit());
+        let trace_hash = hexadecimal.then(|| u64::from_str_radix(&self.trace_hash, 16).ok());
         let case = Case {
             schedule,
             operations: Selection {
@@ -282,6 +298,7 @@ impl File {
                 skipped: self.operations.skipped.into_iter().collect(),
             },
             network: read_network(&self.network)?,
+            chance,
             disk: Disk {
                 sync: read_latency("disk.sync", &self.disk.sync)?,
                 crash: match self.disk.crash {
@@ -355,6 +372,37 @@ fn read_network(row: &NetworkRow) -> Checked<Network> {
         reorder: share("network.reorder", row.reorder)?,
         reorder_by: row.reorder_by.0,
     })
+}
+
+fn write_chance(chance: &Chance) -> Option<Vec<ChanceRow>> {
+    let Chance::Only(links) = chance else { return None };
+    let row = |((from, to), ranges): (&(Host, Host), &Vec<RangeInclusive<u64>>)| ChanceRow {
+        from: from.to_string(),
+        to: to.to_string(),
+        messages: ranges.iter().map(|range| (*range.start(), *range.end())).collect(),
+    };
+    Some(links.iter().map(row).collect())
+}
+
+fn read_chance(rows: Option<&Vec<ChanceRow>>, hosts: &BTreeSet<Host>) -> Checked<Chance> {
+    let Some(rows) = rows else { return Ok(Chance::All) };
+    most("chance", rows.len(), MAX_NAMES)?;
+    let mut links = BTreeMap::new();
+    for (number, ChanceRow { from, to, messages }) in rows.iter().enumerate() {
+        let host = |name: &String| {
+            let unknown = || format!("chance[{number}]: there is no host named `{}`", clip_name(name));
+            hosts.get(name.as_str()).cloned().ok_or_else(unknown)
+        };
+        most(&format!("chance[{number}].messages"), messages.len(), MAX_NAMES)?;
+        if let Some((first, last)) = messages.iter().find(|(first, last)| *first == 0 || first > last) {
+            return Err(format!("chance[{number}].messages: there are no messages from {first} to {last}"));
+        }
+        let ranges = messages.iter().map(|(first, last)| *first..=*last).collect();
+        if links.insert((host(from)?, host(to)?), ranges).is_some() {
+            return Err(format!("chance[{number}]: this link was there before"));
+        }
+    }
+    Ok(Chance::Only(links))
 }
 
 fn write_who(who: &Selector) -> Who {

@@ -1,20 +1,35 @@
 //! Making a case smaller while it violates the same property.
 //!
-//! Delta debugging (A. Zeller and R. Hildebrandt, "Simplifying and isolating failure-inducing
-//! input", IEEE TSE 2002) over faults and operations, and simple steps over everything else, again
-//! and again until nothing helps any more or the time is over. Decisions are functions of keys, so
-//! what is left out leaves the rest as it was, as far as the run still is what it was.
+//! Delta debugging over faults, operations and the messages that are left to chance, and simple
+//! steps over everything else, again and again until nothing helps any more or the time is over.
+//! Decisions are functions of keys, so what is left out leaves the rest as it was, as far as the
+//! run still is what it was. Where that isn't enough, because with fewer nodes or without chance
+//! another election is won by somebody else, a few other seeds are tried.
+//!
+//! Candidates are tried on several threads, a few at a time, and the first that will do in the
+//! order in which they were thought of is taken: given enough time, the result is the same
+//! whatever the number of threads.
 
-use std::collections::BTreeSet;
+mod crew;
+mod minimise;
+mod parts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use duress_checkers::Checker;
-use duress_fault::{Fault, Grudge, Selector, Sides};
-use duress_history::{Event, EventKind, FaultEvent, Stage};
-use duress_scenario::{Scenario, Target, Workload};
-use duress_sim::{Clocks, Crash, Disk, Latency, Network, SimFault, SimRun, Timed};
+use duress_fault::{Fault, Grudge, Selector};
+use duress_history::{EventKind, Host, Phase};
+use duress_scenario::{Scenario, Workload};
+use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, SimRun, Timed};
 
-use crate::{BUDGET, Case, Property, Simulator, Violation, judge, target_checkers};
+use crate::story::is_probe;
+use crate::{Case, MakeSimulator, Property, Violation};
+use crew::Crew;
+use minimise::minimise;
+
+pub use parts::concrete;
 
 /// A case that is as small as the time allowed.
 #[derive(Clone, Debug)]
@@ -25,35 +40,121 @@ pub struct Shrunk {
     pub violation: Violation,
     /// Its run.
     pub run: SimRun,
+    /// How large the case was at first.
+    pub before: Size,
+    /// How large it is now.
+    pub after: Size,
     /// How many candidates were tried.
     pub tried: u64,
     /// Whether it ended because nothing helped any more, and not because time was over.
     pub complete: bool,
+    /// How long it took.
+    pub took: Duration,
 }
 
-/// Makes a case smaller for at most `time`. `None`: the case doesn't violate the property.
-pub fn shrink(case: &Case, property: &Property, simulator: &mut dyn Simulator, time: Duration) -> Option<Shrunk> {
-    let checkers = target_checkers(simulator, &case.scenario);
-    let mut shrinker =
-        Shrinker { simulator, checkers, property, deadline: Instant::now() + time, best: case.clone(), tried: 0 };
-    if !shrinker.violates(case) {
-        return None;
+/// How large a case is, dimension by dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Faults.
+    pub faults: usize,
+    /// Nodes.
+    pub nodes: u16,
+    /// Client hosts.
+    pub clients: u16,
+    /// Registers or locks; one for a set.
+    pub keys: u32,
+    /// Operations of the main phase.
+    pub operations: usize,
+    /// Messages whose travel is left to chance.
+    pub chance: u64,
+}
+
+impl Size {
+    /// The size of a case, of which this is the run.
+    pub fn of(case: &Case, run: &SimRun) -> Size {
+        let main = run.events.iter().skip_while(|event| !matches!(event.kind, EventKind::Phase { phase: Phase::Main }));
+        let main = main.take_while(|event| !matches!(event.kind, EventKind::Phase { phase: Phase::Final }));
+        let operations = main.filter(|event| match &event.kind {
+            EventKind::Invoke(invocation) => !is_probe(&invocation.op),
+            _ => false,
+        });
+        let most = run.stats.messages;
+        Size {
+            faults: case.schedule.len(),
+            nodes: case.scenario.target.nodes(),
+            clients: case.scenario.clients,
+            keys: match &case.scenario.workload {
+                Workload::Register(register) => register.keys,
+                Workload::Lock(lock) => lock.locks,
+                Workload::Set(_) => 1,
+            },
+            operations: operations.count(),
+            chance: match &case.chance {
+                _ if steady(&case.network) => 0,
+                Chance::All => most,
+                Chance::Only(links) => {
+                    links.values().flatten().map(|range| (range.end() + 1).saturating_sub(*range.start())).sum()
+                }
+            },
+        }
     }
+}
+
+/// Whether a network leaves nothing to chance.
+fn steady(network: &Network) -> bool {
+    let Network { latency, spread: _, transport: _, loss, duplicate, reorder, reorder_by: _ } = network;
+    latency.low == latency.high && [latency.spikes, *loss, *duplicate, *reorder].iter().all(|share| *share <= 0.0)
+}
+
+/// How many other seeds are tried for a case that is smaller in a way that changes everything.
+const SEEDS: u64 = 60;
+/// Where more pieces than this are needed, single messages are of no interest.
+const MAX_PIECES: usize = 128;
+
+/// Makes a case smaller for at most `time`, on so many threads. `None`: the case doesn't violate
+/// the property.
+pub fn shrink(
+    case: &Case,
+    property: &Property,
+    make: &MakeSimulator<'_>,
+    jobs: usize,
+    time: Duration,
+) -> Option<Shrunk> {
+    let began = Instant::now();
+    let crew = Crew::new(case, property, make, jobs.max(1));
+    let run = crew.simulate(case);
+    crew.violation(&run)?;
+    let before = Size::of(case, &run);
+    let mut shrinker = Shrinker {
+        crew,
+        deadline: began + time,
+        best: case.clone(),
+        failed: BTreeSet::new(),
+        possible: (case.bare_scenario(), true),
+    };
     while shrinker.pass() {}
     let complete = !shrinker.over();
-    let Shrinker { best, tried, checkers, simulator, .. } = shrinker;
-    let run = simulator.simulate(&best);
-    let violation = judge(&run, &checkers, &BUDGET).of(property)?.clone();
-    Some(Shrunk { case: best, violation, run, tried, complete })
+    let Shrinker { best, crew, .. } = shrinker;
+    let run = crew.simulate(&best);
+    let violation = crew.violation(&run)?;
+    let after = Size::of(&best, &run);
+    Some(Shrunk { case: best, violation, run, before, after, tried: crew.tried(), complete, took: began.elapsed() })
 }
 
 struct Shrinker<'a> {
-    simulator: &'a mut dyn Simulator,
-    checkers: Vec<Box<dyn Checker>>,
-    property: &'a Property,
+    crew: Crew<'a>,
     deadline: Instant,
     best: Case,
-    tried: u64,
+    /// The fingerprints of candidates that didn't violate the property.
+    failed: BTreeSet<u64>,
+    /// A scenario, and whether a file can say it. Seeds don't matter for that.
+    possible: (Scenario, bool),
+}
+
+fn fingerprint(case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{case:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Shrinker<'_> {
@@ -61,30 +162,71 @@ impl Shrinker<'_> {
         Instant::now() >= self.deadline
     }
 
-    fn violates(&mut self, case: &Case) -> bool {
-        self.tried += 1;
-        let run = self.simulator.simulate(case);
-        let violates = judge(&run, &self.checkers, &BUDGET).of(self.property).is_some();
-        self.simulator.recycle(run);
-        violates
-    }
-
-    /// Takes a candidate if it is another case, can be written down, and violates the property.
-    fn try_case(&mut self, candidate: Case) -> bool {
-        if candidate == self.best || self.over() || !possible(&candidate.bare_scenario()) {
+    /// Whether a candidate is worth trying: another case, which can be written down.
+    fn worth_trying(&mut self, candidate: &Case) -> bool {
+        if *candidate == self.best || self.failed.contains(&fingerprint(candidate)) {
             return false;
         }
-        let better = self.violates(&candidate);
-        if better {
-            self.best = candidate;
+        let scenario = Scenario { seed: self.best.scenario.seed, ..candidate.bare_scenario() };
+        if scenario != self.possible.0 {
+            let possible = parts::possible(&scenario);
+            self.possible = (scenario, possible);
         }
-        better
+        self.possible.1
+    }
+
+    /// Takes the first of these candidates that violates the property; its place.
+    fn take_first(&mut self, candidates: &mut dyn Iterator<Item = Case>) -> Option<usize> {
+        let mut candidates = candidates.enumerate();
+        loop {
+            let (mut places, mut batch) = (Vec::new(), Vec::new());
+            for (place, candidate) in candidates.by_ref() {
+                if self.worth_trying(&candidate) {
+                    places.push(place);
+                    batch.push(candidate);
+                    if batch.len() == self.crew.size() {
+                        break;
+                    }
+                }
+            }
+            if batch.is_empty() || self.over() {
+                return None;
+            }
+            if let Some(at) = self.crew.first(&batch) {
+                self.best = batch.swap_remove(at);
+                return Some(places[at]);
+            }
+            self.failed.extend(batch.iter().map(fingerprint));
+        }
+    }
+
+    fn try_case(&mut self, candidate: Case) -> bool {
+        self.take_first(&mut std::iter::once(candidate)).is_some()
     }
 
     fn attempt(&mut self, change: impl FnOnce(&mut Case)) -> bool {
         let mut candidate = self.best.clone();
         change(&mut candidate);
         self.try_case(candidate)
+    }
+
+    /// The same with this seed, or else with one of a few others.
+    fn attempt_with_seeds(&mut self, change: impl Fn(&mut Case)) -> bool {
+        let mut candidate = self.best.clone();
+        change(&mut candidate);
+        let own = candidate.seed().0;
+        let seeds = std::iter::once(own).chain((1..=SEEDS).filter(|seed| *seed != own));
+        self.take_first(&mut seeds.map(|seed| {
+            let mut candidate = candidate.clone();
+            candidate.scenario.seed = Some(seed);
+            candidate
+        }))
+        .is_some()
+    }
+
+    /// Leaves out of `all` what it can; `with` is the case that has only some of it.
+    fn minimise<T: Clone>(&mut self, all: &[T], with: impl Fn(&[T]) -> Case) -> Vec<T> {
+        minimise(all, |parts| self.take_first(&mut parts.map(|part| with(&part))))
     }
 
     /// Everything once. Whether anything has helped.
@@ -101,25 +243,31 @@ impl Shrinker<'_> {
         self.name_victims();
         self.links();
         self.durations();
+        if self.best == before {
+            self.chance();
+        }
         self.best != before && !self.over()
     }
 
     /// Leaves out faults.
     fn faults(&mut self) {
-        let all = self.best.schedule.clone();
-        let base = self.best.clone();
-        minimise(&all, |kept| self.try_case(Case { schedule: kept.to_vec(), ..base.clone() }));
+        let (all, base) = (self.best.schedule.clone(), self.best.clone());
+        self.minimise(&all, |kept| Case { schedule: kept.to_vec(), ..base.clone() });
     }
 
     /// Ends the run where the violation has happened: as few operations of each slot as possible.
     fn stop_early(&mut self) {
-        let begun = self.begun();
-        let (mut low, mut high) = (0, begun.iter().copied().max().unwrap_or(0));
+        let slots = usize::from(self.best.scenario.workload.concurrency());
+        let run = self.crew.simulate(&self.best);
+        // No slot has begun more than that, and no more than that is needed.
+        let begun = run.events.iter().filter(|event| matches!(event.kind, EventKind::Invoke(_))).count() as u64;
+        self.crew.recycle(run);
+        let (mut low, mut high) = (0, begun);
         // Not monotonic in general, so only what was tried counts.
         while low < high && !self.over() {
             let middle = low + (high - low) / 2;
             let helped = self.attempt(|case| {
-                for slot in 0..begun.len() {
+                for slot in 0..slots {
                     let limit = case.operations.limits.get(&slot).copied().unwrap_or(u64::MAX).min(middle);
                     case.operations.limits.insert(slot, limit);
                 }
@@ -136,67 +284,53 @@ impl Shrinker<'_> {
         }
     }
 
-    /// How many operations each slot begins in the present best case.
-    fn begun(&mut self) -> Vec<u64> {
-        let slots = usize::from(self.best.scenario.workload.concurrency());
-        let run = self.simulator.simulate(&self.best);
-        let mut begun = vec![0; slots];
-        // Slots begin as the processes with their numbers; a bound is all that is needed here.
-        let invoked = run.events.iter().filter(|event| matches!(event.kind, EventKind::Invoke(_))).count() as u64;
-        for (slot, count) in begun.iter_mut().enumerate() {
-            *count = self.best.operations.limits.get(&slot).copied().unwrap_or(u64::MAX).min(invoked);
-        }
-        self.simulator.recycle(run);
-        begun
-    }
-
     /// Silences slots: all operations of some clients are left out.
     fn slots(&mut self) {
         let silent = |case: &Case, slot: &usize| case.operations.limits.get(slot) == Some(&0);
         let slots = usize::from(self.best.scenario.workload.concurrency());
         let at_work: Vec<usize> = (0..slots).filter(|slot| !silent(&self.best, slot)).collect();
         let base = self.best.clone();
-        minimise(&at_work, |kept| {
+        self.minimise(&at_work, |kept| {
             let mut candidate = base.clone();
             for slot in at_work.iter().filter(|slot| !kept.contains(slot)) {
                 candidate.operations.limits.insert(*slot, 0);
             }
-            self.try_case(candidate)
+            candidate
         });
         // Slots at the end that do nothing need not be there.
         let last = (0..slots).rev().find(|slot| !silent(&self.best, slot)).unwrap_or(0);
         let count = (last + 1) as u16;
         self.attempt(|case| {
-            set_concurrency(&mut case.scenario.workload, count);
+            parts::set_concurrency(&mut case.scenario.workload, count);
             case.operations.limits.retain(|slot, _| *slot < usize::from(count));
             case.operations.skipped.retain(|(slot, _)| *slot < usize::from(count));
         });
-        for clients in 1..self.best.scenario.clients {
-            if self.attempt(|case| case.scenario.clients = clients) {
-                break;
-            }
-        }
-        for keys in [1, 2] {
-            let fewer = self.attempt(|case| match &mut case.scenario.workload {
+        let base = self.best.clone();
+        self.take_first(&mut (1..base.scenario.clients).map(|clients| {
+            let mut candidate = base.clone();
+            candidate.scenario.clients = clients;
+            candidate
+        }));
+        let base = self.best.clone();
+        self.take_first(&mut [1, 2].into_iter().map(|keys| {
+            let mut candidate = base.clone();
+            match &mut candidate.scenario.workload {
                 Workload::Register(register) => register.keys = register.keys.min(keys),
                 Workload::Lock(lock) => lock.locks = lock.locks.min(keys),
                 Workload::Set(_) => {}
-            });
-            if fewer {
-                break;
             }
-        }
+            candidate
+        }));
     }
 
     /// Fewer nodes, where the target can do with fewer.
     fn nodes(&mut self) {
         for nodes in 1..self.best.scenario.target.nodes() {
-            let fewer = self.attempt(|case| {
-                set_nodes(&mut case.scenario.target, nodes);
-                let there = |host: &duress_history::Host| {
-                    host.strip_prefix('n').and_then(|n| n.parse::<u16>().ok()).is_none_or(|n| n <= nodes)
-                };
-                case.schedule.retain_mut(|timed| keep_hosts(&mut timed.fault, there));
+            let fewer = self.attempt_with_seeds(|case| {
+                parts::set_nodes(&mut case.scenario.target, nodes);
+                let there =
+                    |host: &Host| host.strip_prefix('n').and_then(|n| n.parse::<u16>().ok()).is_none_or(|n| n <= nodes);
+                case.schedule.retain_mut(|timed| parts::keep_hosts(timed, there));
             });
             if fewer || self.over() {
                 break;
@@ -225,19 +359,21 @@ impl Shrinker<'_> {
             all.extend((0..limit).map(|n| (slot, n)).filter(|op| !self.best.operations.skipped.contains(op)));
         }
         let base = self.best.clone();
-        minimise(&all, |kept| {
+        self.minimise(&all, |kept| {
             let kept: BTreeSet<(usize, u64)> = kept.iter().copied().collect();
             let mut candidate = base.clone();
             candidate.operations.skipped.extend(all.iter().filter(|op| !kept.contains(op)));
-            self.try_case(candidate)
+            candidate
         });
     }
 
     /// An ordinary network, sound disks, true clocks.
     fn surroundings(&mut self) {
+        let always = |time| Latency::between(time, time);
         let millisecond = Duration::from_millis(1);
-        let plain = Network { latency: Latency::between(millisecond, millisecond), ..Network::default() };
-        if !self.attempt(|case| case.network = plain) && !self.attempt(|case| case.network = Network::default()) {
+        let plain = Network { latency: always(millisecond), ..Network::default() };
+        let undisturbed = |case: &mut Case| (case.network, case.chance) = (plain, Chance::All);
+        if !self.attempt_with_seeds(undisturbed) && !self.attempt(|case| case.network = Network::default()) {
             self.attempt(|case| case.network.transport = plain.transport);
             self.attempt(|case| (case.network.duplicate, case.network.reorder) = (0.0, 0.0));
             self.attempt(|case| case.network.loss = 0.0);
@@ -245,18 +381,20 @@ impl Shrinker<'_> {
             self.attempt(|case| case.network.latency.spikes = 0.0);
             self.attempt(|case| case.network.latency = plain.latency);
         }
-        if !self.attempt(|case| case.disk = Disk::default()) {
+        let sound = Disk { sync: always(millisecond), ..Disk::default() };
+        if !self.attempt(|case| case.disk = sound) {
             self.attempt(|case| case.disk.crash = Crash::Kill);
-            self.attempt(|case| case.disk.sync = Disk::default().sync);
+            self.attempt(|case| case.disk.sync = sound.sync);
         }
+        self.attempt(|case| case.startup = always(millisecond * 10));
         self.attempt(|case| case.clocks = Clocks { offset: Duration::ZERO, drift_ppm: 0 });
     }
 
     /// Faults say whom they hit, and no longer how they chose.
     fn name_victims(&mut self) {
-        let run = self.simulator.simulate(&self.best);
+        let run = self.crew.simulate(&self.best);
         let named = concrete(&self.best.schedule, &run.events);
-        self.simulator.recycle(run);
+        self.crew.recycle(run);
         if self.attempt(|case| case.schedule = named.clone()) {
             return;
         }
@@ -274,28 +412,27 @@ impl Shrinker<'_> {
                 candidate.schedule[at].fault = SimFault::Common(fault);
                 candidate
             };
+            // A fault without links or hosts is none: it stays the case that it was.
+            let grudge = |links: &[_], one_way| match links.is_empty() {
+                true => None,
+                false => Some(Grudge::Links { links: links.to_vec(), one_way }),
+            };
+            let names = |names: &[Host]| (!names.is_empty()).then(|| Selector::Names(names.to_vec()));
+            let or_base = |fault: Option<Fault>| fault.map_or_else(|| base.clone(), with);
             match base.schedule[at].fault.clone() {
                 SimFault::Common(Fault::Partition { grudge: Grudge::Links { links, one_way }, clients }) => {
-                    minimise(&links, |kept| {
-                        let grudge = Grudge::Links { links: kept.to_vec(), one_way };
-                        !kept.is_empty() && self.try_case(with(Fault::Partition { grudge, clients }))
-                    });
+                    let partition = |grudge| Fault::Partition { grudge, clients };
+                    self.minimise(&links, |kept| or_base(grudge(kept, one_way).map(partition)));
                 }
                 SimFault::Common(Fault::Delay { grudge: Grudge::Links { links, one_way }, by }) => {
-                    minimise(&links, |kept| {
-                        let grudge = Grudge::Links { links: kept.to_vec(), one_way };
-                        !kept.is_empty() && self.try_case(with(Fault::Delay { grudge, by }))
-                    });
+                    let delay = |grudge| Fault::Delay { grudge, by };
+                    self.minimise(&links, |kept| or_base(grudge(kept, one_way).map(delay)));
                 }
-                SimFault::Common(Fault::Crash(Selector::Names(names))) => {
-                    minimise(&names, |kept| {
-                        !kept.is_empty() && self.try_case(with(Fault::Crash(Selector::Names(kept.to_vec()))))
-                    });
+                SimFault::Common(Fault::Crash(Selector::Names(hosts))) => {
+                    self.minimise(&hosts, |kept| or_base(names(kept).map(Fault::Crash)));
                 }
-                SimFault::Common(Fault::Pause(Selector::Names(names))) => {
-                    minimise(&names, |kept| {
-                        !kept.is_empty() && self.try_case(with(Fault::Pause(Selector::Names(kept.to_vec()))))
-                    });
+                SimFault::Common(Fault::Pause(Selector::Names(hosts))) => {
+                    self.minimise(&hosts, |kept| or_base(names(kept).map(Fault::Pause)));
                 }
                 _ => {}
             }
@@ -325,176 +462,66 @@ impl Shrinker<'_> {
             }
         }
     }
-}
 
-/// Whether a scenario file can say this. Fewer nodes may be too few for the target's options.
-fn possible(scenario: &Scenario) -> bool {
-    Scenario::parse(&scenario.to_yaml(), "candidate", &[]).as_ref() == Ok(scenario)
-}
-
-fn set_concurrency(workload: &mut Workload, count: u16) {
-    match workload {
-        Workload::Register(register) => {
-            // A slot's pace stays what it was.
-            register.rate = register.rate.map(|rate| rate * f64::from(count) / f64::from(register.concurrency));
-            register.concurrency = count;
+    /// Leaves as few messages to chance as possible: first links, then halves of what is left of
+    /// them, down to single messages.
+    fn chance(&mut self) {
+        if steady(&self.best.network) || self.attempt(|case| case.chance = Chance::Only(BTreeMap::new())) {
+            return;
         }
-        Workload::Lock(lock) => lock.concurrency = count,
-        Workload::Set(set) => {
-            set.rate = set.rate.map(|rate| rate * f64::from(count) / f64::from(set.concurrency));
-            set.concurrency = count;
-        }
-    }
-}
-
-fn set_nodes(target: &mut Target, nodes: u16) {
-    match target {
-        Target::Paxos(paxos) => paxos.nodes = nodes,
-        Target::PrimaryBackup(primary_backup) => primary_backup.nodes = nodes,
-        Target::Quorum(quorum) => {
-            quorum.nodes = nodes;
-            quorum.replicas = quorum.replicas.min(nodes);
-        }
-    }
-}
-
-/// Leaves out hosts that are gone; whether anything of the fault is left.
-fn keep_hosts(fault: &mut SimFault, there: impl Fn(&duress_history::Host) -> bool) -> bool {
-    match fault {
-        SimFault::Common(
-            Fault::Partition { grudge: Grudge::Links { links, .. }, .. }
-            | Fault::Delay { grudge: Grudge::Links { links, .. }, .. },
-        ) => {
-            links.retain(|(from, to)| there(from) && there(to));
-            !links.is_empty()
-        }
-        SimFault::Common(Fault::Partition { .. } | Fault::Delay { .. }) => true,
-        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
-        | SimFault::PowerLoss(who)
-        | SimFault::FullDisk(who)
-        | SimFault::SlowDisk { who, .. }
-        | SimFault::ClockJump { who, .. }
-        | SimFault::ClockRate { who, .. }
-        | SimFault::SlowNode { who, .. } => match who {
-            Selector::Names(names) => {
-                names.retain(there);
-                !names.is_empty()
+        let mut pieces: Vec<(Link, RangeInclusive<u64>)> = match &self.best.chance {
+            Chance::Only(links) => {
+                let ranges = |(link, ranges): (&Link, &Vec<_>)| {
+                    let link = link.clone();
+                    ranges.clone().into_iter().map(move |range| (link.clone(), range))
+                };
+                links.iter().flat_map(ranges).collect()
             }
-            _ => true,
-        },
-    }
-}
-
-/// The same faults with the hosts and links that they hit in a run; those that hit nobody are left
-/// as they were.
-pub fn concrete(schedule: &[Timed], events: &[Event]) -> Vec<Timed> {
-    let mut named = schedule.to_vec();
-    for event in events {
-        let EventKind::Fault(hit) = &event.kind else { continue };
-        if hit.stage != Stage::Start {
-            continue;
-        }
-        if let Some(timed) = named.iter_mut().find(|timed| timed.number == hit.fault) {
-            name_victims(&mut timed.fault, hit);
-        }
-    }
-    named
-}
-
-fn name_victims(fault: &mut SimFault, hit: &FaultEvent) {
-    if hit.hosts.is_empty() && hit.links.is_empty() {
-        return;
-    }
-    match fault {
-        SimFault::Common(Fault::Partition { grudge, clients }) if !hit.links.is_empty() => {
-            (*grudge, *clients) = (links(&hit.links), Sides::Stay);
-        }
-        SimFault::Common(Fault::Delay { grudge, .. }) if !hit.links.is_empty() => *grudge = links(&hit.links),
-        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
-        | SimFault::PowerLoss(who)
-        | SimFault::FullDisk(who)
-        | SimFault::SlowDisk { who, .. }
-        | SimFault::ClockJump { who, .. }
-        | SimFault::ClockRate { who, .. }
-        | SimFault::SlowNode { who, .. }
-            if !hit.hosts.is_empty() =>
-        {
-            *who = Selector::Names(hit.hosts.clone());
-        }
-        _ => {}
-    }
-}
-
-/// Directed links; in pairs, if each is there with its opposite.
-fn links(directed: &[(duress_history::Host, duress_history::Host)]) -> Grudge {
-    let opposite = |(from, to): &(_, _)| directed.iter().any(|(a, b)| (a, b) == (to, from));
-    if !directed.iter().all(opposite) {
-        return Grudge::Links { links: directed.to_vec(), one_way: true };
-    }
-    let pairs = directed.iter().filter(|(from, to)| from < to);
-    Grudge::Links { links: pairs.cloned().collect(), one_way: false }
-}
-
-/// Delta debugging: finds a small part of `all` of which `holds` is true, given that it is true of
-/// all. `holds` is asked about parts, in order. The empty part is asked about first, because
-/// often nothing of it is needed.
-pub(crate) fn minimise<T: Clone>(all: &[T], mut holds: impl FnMut(&[T]) -> bool) -> Vec<T> {
-    if all.is_empty() || holds(&[]) {
-        return Vec::new();
-    }
-    let mut kept = all.to_vec();
-    let mut chunks = 2;
-    while kept.len() >= 2 {
-        let size = kept.len().div_ceil(chunks);
-        let mut start = 0;
-        let mut helped = false;
-        while start < kept.len() {
-            let mut without = kept.clone();
-            without.drain(start..(start + size).min(kept.len()));
-            if !without.is_empty() && holds(&without) {
-                kept = without;
-                helped = true;
-            } else {
-                start += size;
+            Chance::All => {
+                let run = self.crew.simulate(&self.best);
+                // More messages than events there can't be.
+                let most = run.stats.events.next_power_of_two();
+                self.crew.recycle(run);
+                let mut hosts = self.best.scenario.node_names();
+                hosts.extend(self.best.scenario.client_names());
+                let pairs = hosts.iter().flat_map(|from| hosts.iter().map(move |to| (from, to)));
+                let links = pairs.filter(|(from, to)| from != to);
+                links.map(|(from, to)| ((from.clone(), to.clone()), 1..=most)).collect()
             }
+        };
+        let base = self.best.clone();
+        let with = |pieces: &[(Link, RangeInclusive<u64>)]| Case { chance: only(pieces), ..base.clone() };
+        loop {
+            pieces = self.minimise(&pieces, with);
+            let single = pieces.iter().all(|(_, range)| range.start() == range.end());
+            if pieces.len() > MAX_PIECES || single || self.over() {
+                return;
+            }
+            pieces = pieces.into_iter().flat_map(halves).collect();
         }
-        if size == 1 && !helped {
-            break;
-        }
-        chunks = (chunks * 2).min(kept.len().max(2));
     }
-    kept
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+type Link = (Host, Host);
 
-    #[test]
-    fn a_minimal_part_is_found() {
-        let all: Vec<u32> = (0..100).collect();
-        for wanted in [vec![], vec![7], vec![0, 99], vec![3, 4, 50, 51, 98]] {
-            let mut asked = 0;
-            let kept = minimise(&all, |part| {
-                asked += 1;
-                wanted.iter().all(|one| part.contains(one))
-            });
-            assert_eq!(kept, wanted);
-            assert!(asked < 250, "{asked} questions for {wanted:?}");
+fn halves((link, range): (Link, RangeInclusive<u64>)) -> Vec<(Link, RangeInclusive<u64>)> {
+    let (start, end) = range.into_inner();
+    if start == end {
+        return vec![(link, start..=end)];
+    }
+    let middle = start + (end - start) / 2;
+    vec![(link.clone(), start..=middle), (link, middle + 1..=end)]
+}
+
+/// These messages are left to chance; ranges that touch become one.
+fn only(pieces: &[(Link, RangeInclusive<u64>)]) -> Chance {
+    let mut links: BTreeMap<Link, Vec<RangeInclusive<u64>>> = BTreeMap::new();
+    for (link, range) in pieces {
+        let ranges = links.entry(link.clone()).or_default();
+        match ranges.last_mut() {
+            Some(last) if last.end() + 1 == *range.start() => *last = *last.start()..=*range.end(),
+            _ => ranges.push(range.clone()),
         }
     }
-
-    #[test]
-    fn what_is_never_true_of_less_stays_whole() {
-        let all = [1, 2, 3];
-        assert_eq!(minimise(&all, |part| part.len() == 3), [1, 2, 3]);
-    }
-
-    #[test]
-    fn links_are_written_in_pairs_where_they_can_be() {
-        let link = |from: &str, to: &str| (from.into(), to.into());
-        let both = [link("n1", "n2"), link("n2", "n1")];
-        assert_eq!(links(&both), Grudge::Links { links: vec![link("n1", "n2")], one_way: false });
-        assert_eq!(links(&both[1..]), Grudge::Links { links: vec![link("n2", "n1")], one_way: true });
-    }
+    Chance::Only(links)
 }

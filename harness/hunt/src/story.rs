@@ -118,7 +118,7 @@ fn name(process: Process) -> String {
 }
 
 /// Whether the harness asks only to see whether a node answers.
-fn is_probe(op: &Op) -> bool {
+pub(crate) fn is_probe(op: &Op) -> bool {
     op.key().is_some_and(|key| key.starts_with("probe-"))
 }
 

@@ -76,14 +76,23 @@ const LABEL: usize = 60;
 /// A chart with a column for each of these nodes; time runs downwards. Messages are drawn where
 /// they arrive, or where they are lost.
 pub fn chart(nodes: &[Host], steps: &[Step]) -> String {
-    let mut text = format!("{:>10}  ", "seconds");
+    draw(nodes, "seconds", steps.iter().map(|step| (format!("{:.6}", step.at.seconds()), &step.what)))
+}
+
+/// The same of steps that have an order but no times: they are numbered from 1.
+pub fn numbered(nodes: &[Host], steps: &[What]) -> String {
+    draw(nodes, "step", steps.iter().enumerate().map(|(at, what)| ((at + 1).to_string(), what)))
+}
+
+fn draw<'a>(nodes: &[Host], head: &str, steps: impl Iterator<Item = (String, &'a What)>) -> String {
+    let mut text = format!("{head:>10}  ");
     for node in nodes {
         let _ = write!(text, "{node:^COLUMN$}");
     }
     text.push('\n');
     let column = |host: &Host| nodes.iter().position(|node| node == host);
-    for step in steps {
-        let (row, label) = match &step.what {
+    for (at, what) in steps {
+        let (row, label) = match what {
             What::Sent { .. } => continue,
             What::Received { from, to, message } => {
                 (arrow(nodes.len(), column(from), column(to), '>'), message.clone())
@@ -96,7 +105,7 @@ pub fn chart(nodes: &[Host], steps: &[Step]) -> String {
         };
         let row: String = row.into_iter().collect();
         let label: String = label.chars().take(LABEL).collect();
-        let _ = writeln!(text, "{:>10.6}  {row} {label}", step.at.seconds());
+        let _ = writeln!(text, "{at:>10}  {row} {label}");
     }
     text
 }

@@ -1,0 +1,132 @@
+//! The parts of a case that shrinking changes, one by one.
+
+use duress_fault::{Fault, Grudge, Selector, Sides, Trigger};
+use duress_history::{Event, EventKind, FaultEvent, Host, Stage};
+use duress_scenario::{Scenario, Target, Workload};
+use duress_sim::{SimFault, Timed};
+
+/// Whether a scenario file can say this. Fewer nodes may be too few for the target's options.
+pub(super) fn possible(scenario: &Scenario) -> bool {
+    Scenario::parse(&scenario.to_yaml(), "candidate", &[]).as_ref() == Ok(scenario)
+}
+
+pub(super) fn set_concurrency(workload: &mut Workload, count: u16) {
+    match workload {
+        Workload::Register(register) => {
+            // A slot's pace stays what it was.
+            register.rate = register.rate.map(|rate| rate * f64::from(count) / f64::from(register.concurrency));
+            register.concurrency = count;
+        }
+        Workload::Lock(lock) => lock.concurrency = count,
+        Workload::Set(set) => {
+            set.rate = set.rate.map(|rate| rate * f64::from(count) / f64::from(set.concurrency));
+            set.concurrency = count;
+        }
+    }
+}
+
+pub(super) fn set_nodes(target: &mut Target, nodes: u16) {
+    match target {
+        Target::Paxos(paxos) => paxos.nodes = nodes,
+        Target::PrimaryBackup(primary_backup) => primary_backup.nodes = nodes,
+        Target::Quorum(quorum) => {
+            quorum.nodes = nodes;
+            quorum.replicas = quorum.replicas.min(nodes);
+        }
+    }
+}
+
+/// Leaves out hosts that are gone; whether anything of the fault is left.
+pub(super) fn keep_hosts(timed: &mut Timed, there: impl Fn(&Host) -> bool) -> bool {
+    if let Some(Trigger::Becomes { node: Some(node), .. }) = &timed.when
+        && !there(node)
+    {
+        return false;
+    }
+    match &mut timed.fault {
+        SimFault::Common(
+            Fault::Partition { grudge: Grudge::Links { links, .. }, .. }
+            | Fault::Delay { grudge: Grudge::Links { links, .. }, .. },
+        ) => {
+            links.retain(|(from, to)| there(from) && there(to));
+            !links.is_empty()
+        }
+        SimFault::Common(Fault::Partition { .. } | Fault::Delay { .. }) => true,
+        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
+        | SimFault::PowerLoss(who)
+        | SimFault::FullDisk(who)
+        | SimFault::SlowDisk { who, .. }
+        | SimFault::ClockJump { who, .. }
+        | SimFault::ClockRate { who, .. }
+        | SimFault::SlowNode { who, .. } => match who {
+            Selector::Names(names) => {
+                names.retain(there);
+                !names.is_empty()
+            }
+            _ => true,
+        },
+    }
+}
+
+/// The same faults with the hosts and links that they hit in a run; those that hit nobody are left
+/// as they were.
+pub fn concrete(schedule: &[Timed], events: &[Event]) -> Vec<Timed> {
+    let mut named = schedule.to_vec();
+    for event in events {
+        let EventKind::Fault(hit) = &event.kind else { continue };
+        if hit.stage != Stage::Start {
+            continue;
+        }
+        if let Some(timed) = named.iter_mut().find(|timed| timed.number == hit.fault) {
+            name_victims(&mut timed.fault, hit);
+        }
+    }
+    named
+}
+
+fn name_victims(fault: &mut SimFault, hit: &FaultEvent) {
+    if hit.hosts.is_empty() && hit.links.is_empty() {
+        return;
+    }
+    match fault {
+        SimFault::Common(Fault::Partition { grudge, clients }) if !hit.links.is_empty() => {
+            (*grudge, *clients) = (links(&hit.links), Sides::Stay);
+        }
+        SimFault::Common(Fault::Delay { grudge, .. }) if !hit.links.is_empty() => *grudge = links(&hit.links),
+        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
+        | SimFault::PowerLoss(who)
+        | SimFault::FullDisk(who)
+        | SimFault::SlowDisk { who, .. }
+        | SimFault::ClockJump { who, .. }
+        | SimFault::ClockRate { who, .. }
+        | SimFault::SlowNode { who, .. }
+            if !hit.hosts.is_empty() =>
+        {
+            *who = Selector::Names(hit.hosts.clone());
+        }
+        _ => {}
+    }
+}
+
+/// Directed links; in pairs, if each is there with its opposite.
+fn links(directed: &[(Host, Host)]) -> Grudge {
+    let opposite = |(from, to): &(_, _)| directed.iter().any(|(a, b)| (a, b) == (to, from));
+    if !directed.iter().all(opposite) {
+        return Grudge::Links { links: directed.to_vec(), one_way: true };
+    }
+    let pairs = directed.iter().filter(|(from, to)| from < to);
+    Grudge::Links { links: pairs.cloned().collect(), one_way: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_written_in_pairs_where_they_can_be() {
+        let link = |from: &str, to: &str| (from.into(), to.into());
+        let both = [link("n1", "n2"), link("n2", "n1")];
+        assert_eq!(links(&both), Grudge::Links { links: vec![link("n1", "n2")], one_way: false });
+        assert_eq!(links(&both[1..]), Grudge::Links { links: vec![link("n2", "n1")], one_way: true });
+    }
+}
