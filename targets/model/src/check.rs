@@ -196,13 +196,19 @@ fn steps_of(depth: usize) -> usize {
 }
 
 /// Serves stateright's explorer of a configuration's states at an address, until the process
-/// ends.
+/// ends. Port 0 is any that is free; `serving` is told the address before it serves there.
 ///
 /// # Errors
 /// If nothing can be served at the address.
-pub fn explore(config: Config, bounds: Bounds, addr: SocketAddr) -> io::Result<()> {
+pub fn explore(
+    config: Config,
+    bounds: Bounds,
+    addr: SocketAddr,
+    serving: impl FnOnce(SocketAddr),
+) -> io::Result<()> {
     // Stateright panics where it can't listen.
-    drop(TcpListener::bind(addr)?);
+    let addr = TcpListener::bind(addr)?.local_addr()?;
+    serving(addr);
     match config {
         Config::Paxos(config) => explore_mode::<Paxos>(&config, bounds, addr),
         Config::Quorum(config) => explore_mode::<Quorum>(&config, bounds, addr),

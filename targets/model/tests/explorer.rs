@@ -11,11 +11,12 @@ use duress_seed::Seed;
 
 #[test]
 fn the_explorer_serves_states_at_an_address() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = Config::PrimaryBackup(primary_backup::Config::new(2, Seed(1)));
+    let (say, said) = std::sync::mpsc::channel();
     // It serves until the process ends.
-    std::thread::spawn(move || explore(config, Bounds::new(1), free));
-    let states = get(free, "/.states");
+    std::thread::spawn(move || explore(config, Bounds::new(1), any, |addr| say.send(addr).unwrap()));
+    let states = get(said.recv_timeout(Duration::from_secs(10)).unwrap(), "/.states");
     assert!(states.contains("200 OK") && states.contains("PrimaryBackup"), "{states}");
 }
 
@@ -23,7 +24,7 @@ fn the_explorer_serves_states_at_an_address() {
 fn an_address_in_use_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = Config::PrimaryBackup(primary_backup::Config::new(2, Seed(1)));
-    let error = explore(config, Bounds::new(1), taken.local_addr().unwrap()).unwrap_err();
+    let error = explore(config, Bounds::new(1), taken.local_addr().unwrap(), |_| {}).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
