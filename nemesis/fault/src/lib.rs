@@ -20,6 +20,7 @@ pub use resolve::{Effect, Resolved, Unresolvable, View};
 pub use schedule::{Schedule, Timed};
 pub use trigger::{Lookout, Part, Trigger, Turn};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -75,6 +76,19 @@ impl Fault {
         match self {
             Fault::Crash(selector) | Fault::Pause(selector) => Some(selector),
             Fault::Partition { .. } | Fault::Delay { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// What is wanted, in words, before it is known whom it will hit: "crash: primary".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Partition { grudge, clients: Sides::Stay } => write!(f, "partition: {grudge}"),
+            Fault::Partition { grudge, clients: Sides::Split } => write!(f, "partition: {grudge}, clients split"),
+            Fault::Crash(selector) => write!(f, "crash: {selector}"),
+            Fault::Pause(selector) => write!(f, "pause: {selector}"),
+            Fault::Delay { grudge, by } => write!(f, "delay of {by:?}: {grudge}"),
         }
     }
 }
@@ -148,6 +162,8 @@ pub enum Selector {
     Primary,
     /// Any one node that doesn't lead.
     Backup,
+    /// The node that leads and any one that doesn't.
+    PrimaryAndBackup,
     /// The client host that holds a lock at the moment of injection.
     Holder,
     /// Any one client host.
@@ -163,6 +179,7 @@ impl Selector {
         (Selector::All, "every node"),
         (Selector::Primary, "the node that leads at that moment"),
         (Selector::Backup, "any one node that doesn't lead at that moment"),
+        (Selector::PrimaryAndBackup, "the node that leads at that moment and one that doesn't"),
         (Selector::Holder, "the client host that holds a lock at that moment"),
         (Selector::Client, "any one client host"),
     ];
@@ -177,6 +194,7 @@ impl Selector {
             Selector::All => "all",
             Selector::Primary => "primary",
             Selector::Backup => "backup",
+            Selector::PrimaryAndBackup => "primary-and-backup",
             Selector::Holder => "holder",
             Selector::Client => "client",
         }
@@ -189,6 +207,37 @@ impl Selector {
 
     /// Whether it can only be resolved in a target where somebody leads.
     pub fn needs_primary(&self) -> bool {
-        matches!(self, Selector::Primary | Selector::Backup)
+        matches!(self, Selector::Primary | Selector::Backup | Selector::PrimaryAndBackup)
+    }
+
+    /// How many nodes a target must have for it.
+    pub fn least_nodes(&self) -> usize {
+        match self {
+            Selector::Backup | Selector::PrimaryAndBackup => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether, with the hosts down that it selects, a majority of `nodes` nodes is left.
+    pub fn leaves_majority(&self, nodes: usize) -> bool {
+        let hit = match self {
+            Selector::Names(names) => names.iter().filter(|name| name.starts_with('n')).collect::<BTreeSet<_>>().len(),
+            Selector::One | Selector::Primary | Selector::Backup => 1,
+            Selector::PrimaryAndBackup => 2,
+            Selector::Minority => (nodes.saturating_sub(1) / 2).max(1),
+            Selector::Majority => nodes / 2 + 1,
+            Selector::All => nodes,
+            Selector::Holder | Selector::Client => 0,
+        };
+        nodes.saturating_sub(hit) > nodes / 2
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Names(names) => f.write_str(&names.join(" ")),
+            other => f.write_str(other.name()),
+        }
     }
 }

@@ -8,19 +8,26 @@ use crate::{Fault, Grudge, Kind, Schedule, Selector, Sides, Timed};
 
 /// What a drawn schedule is made of.
 ///
-/// Time is divided into slots of `interval`, one fault per slot, so faults never overlap and each
-/// can be removed without moving another. Kinds take turns in shuffled rounds, and so do the
-/// grudges or selectors of each kind, so everything asked for is used as evenly as time allows.
+/// Time is divided into slots of `interval`, and one fault begins in each, so that each can be
+/// removed without moving another. Kinds take turns in shuffled rounds, and so do the grudges or
+/// selectors of each kind, so everything asked for is used as evenly as time allows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
-    /// The kinds of faults to use.
+    /// The kinds of faults to use. One that stands here three times is used three times as often
+    /// as one that stands here once.
     pub kinds: Vec<Kind>,
     /// Time from one fault to the next, on average. If the run is too short to use every kind
     /// once, the plan is compressed, durations included.
     pub interval: Duration,
     /// How long a fault lasts, on average: each lasts 75 % to 125 % of this, and at most 90 % of
-    /// the interval.
+    /// the interval; with overlap, 90 % of the last of the intervals that it may reach into.
     pub duration: Duration,
+    /// How many faults may be in force at a time, at least one.
+    pub overlap: u32,
+    /// Whether every fault leaves a majority of the nodes alive and connected to each other, so
+    /// that a target which promises to be available then can be held to it. Only of use without
+    /// overlap: two such faults together may leave none.
+    pub keep_majority: bool,
     /// What partitions are drawn from.
     pub grudges: Vec<Grudge>,
     /// Where client hosts stand in partitions.
@@ -40,7 +47,13 @@ impl Default for Plan {
             kinds: vec![Kind::Partition, Kind::Crash, Kind::Pause],
             interval: Duration::from_secs(5),
             duration: Duration::from_millis(2500),
-            grudges: Grudge::ALL.iter().map(|(grudge, _)| grudge.clone()).collect(),
+            overlap: 1,
+            keep_majority: false,
+            grudges: Grudge::ALL
+                .iter()
+                .map(|(grudge, _)| grudge.clone())
+                .filter(|grudge| !grudge.is_special())
+                .collect(),
             clients: Sides::Stay,
             crash: vec![Selector::One, Selector::Minority, Selector::Primary, Selector::Majority, Selector::All],
             pause: vec![Selector::One, Selector::Minority, Selector::Primary],
@@ -59,11 +72,18 @@ const STARTS: u64 = 4;
 const MAX_FAULTS: u64 = 100_000;
 
 impl Plan {
-    /// Leaves out what can't be done to a cluster of `nodes` nodes, where somebody leads or not.
+    /// Leaves out what can't be done to a cluster of `nodes` nodes, where somebody leads or not,
+    /// and what would not [keep a majority](Plan::keep_majority) if that is wanted.
     pub fn fit(mut self, nodes: usize, leads: bool) -> Plan {
-        self.grudges.retain(|grudge| nodes >= grudge.least_nodes() && (leads || !grudge.needs_primary()));
-        self.crash.retain(|selector| leads || !selector.needs_primary());
-        self.pause.retain(|selector| leads || !selector.needs_primary());
+        let keep = self.keep_majority;
+        self.grudges.retain(|grudge| {
+            let kept = !keep || grudge.leaves_majority(nodes);
+            nodes >= grudge.least_nodes() && (leads || !grudge.needs_primary()) && kept
+        });
+        let fits =
+            |selector: &Selector| (leads || !selector.needs_primary()) && (!keep || selector.leaves_majority(nodes));
+        self.crash.retain(fits);
+        self.pause.retain(fits);
         self
     }
 
@@ -73,28 +93,33 @@ impl Plan {
     pub fn schedule(&self, seed: Seed, total: Duration) -> Schedule {
         let mut kinds = self.kinds.clone();
         kinds.sort_unstable();
-        kinds.dedup();
         kinds.retain(|kind| self.choices(*kind) > 0);
         if kinds.is_empty() || self.interval.is_zero() || total.is_zero() {
             return Schedule::default();
         }
-        let interval = self.interval.min(total / kinds.len() as u32);
+        let different = kinds.chunk_by(|a, b| a == b).count();
+        let interval = self.interval.min(total / different as u32);
         let duration = self.duration.mul_f64(interval.as_secs_f64() / self.interval.as_secs_f64());
         if interval.is_zero() || duration.is_zero() {
             return Schedule::default();
         }
         let slots = u64::try_from(total.as_nanos() / interval.as_nanos()).unwrap_or(u64::MAX).min(MAX_FAULTS);
-        let longest = interval.mul_f64(0.9);
+        let latest = interval.mul_f64(0.9);
+        let longest = latest + interval * (self.overlap.max(1) - 1);
         let faults = (0..slots).map(|slot| {
             let lasts =
                 seed.decide(&[LASTS, slot]).between(duration.mul_f64(0.75), duration.mul_f64(1.25)).min(longest);
-            let starts = seed.decide(&[STARTS, slot]).between(Duration::ZERO, longest - lasts);
-            let (turn, kind) = turn(seed, &[KINDS], slot, kinds.len());
-            let fault = self.draw(kinds[kind], turn, seed);
+            let starts = seed.decide(&[STARTS, slot]).between(Duration::ZERO, latest.min(longest - lasts));
+            let (round, choice) = turn(seed, &[KINDS], slot, kinds.len());
+            let kind = kinds[choice];
+            // How often this kind has been drawn: in the rounds before, and in this one.
+            let first = kinds.partition_point(|other| *other < kind);
+            let weight = kinds.partition_point(|other| *other <= kind) - first;
+            let fault = self.draw(kind, round * weight as u64 + (choice - first) as u64, seed);
             let begins = Duration::from_nanos((interval.as_nanos() as u64).saturating_mul(slot));
             // A tenth of the slot stays free ahead of the fault, so that the target is seen
-            // working before the first fault and between any two.
-            Timed { number: slot + 1, at: begins + (interval - longest) + starts, lasts, fault, when: None }
+            // working before the first fault and, without overlap, between any two.
+            Timed { number: slot + 1, at: begins + (interval - latest) + starts, lasts, fault, when: None }
         });
         Schedule::new(faults.filter(|timed| timed.end() <= total).collect())
     }

@@ -185,6 +185,12 @@ impl Draw<'_> {
                 let picked = self.decide(&[PICK]).pick(&others).cloned();
                 return Ok(vec![picked.ok_or(Unresolvable::NobodyLeft)?]);
             }
+            Selector::PrimaryAndBackup => {
+                let mut hosts = self.select(&Selector::Primary)?;
+                hosts.extend(self.select(&Selector::Backup)?);
+                hosts.sort();
+                return Ok(hosts);
+            }
             Selector::One => 1,
             Selector::Minority => largest_minority(n),
             Selector::Majority => n / 2 + 1,
@@ -209,11 +215,12 @@ impl Draw<'_> {
         }
         let name = grudge.name();
         match grudge {
-            Grudge::IsolateOne | Grudge::Halves | Grudge::MajorityMinority => {
+            Grudge::IsolateOne | Grudge::Halves | Grudge::MajorityMinority | Grudge::BareMajority => {
                 let order = self.shuffled(ORDER, &view.nodes);
                 let first = match grudge {
                     Grudge::IsolateOne => 1,
                     Grudge::Halves => n / 2,
+                    Grudge::BareMajority => largest_minority(n),
                     _ => 1 + self.decide(&[SIZE]).below(largest_minority(n) as u64) as usize,
                 };
                 Ok(self.sides(order[..first].to_vec(), order[first..].to_vec(), None, name, clients))
@@ -222,6 +229,14 @@ impl Draw<'_> {
                 let primary = self.primary().ok_or(Unresolvable::NoPrimary)?;
                 let others = view.nodes.iter().filter(|node| **node != primary).cloned().collect();
                 Ok(self.sides(vec![primary], others, None, name, clients))
+            }
+            Grudge::PrimaryMinority => {
+                let primary = self.primary().ok_or(Unresolvable::NoPrimary)?;
+                let mut others = self.shuffled(ORDER, &view.nodes);
+                others.retain(|node| *node != primary);
+                let rest = others.split_off(largest_minority(n) - 1);
+                others.push(primary);
+                Ok(self.sides(others, rest, None, name, clients))
             }
             Grudge::Bridge => {
                 let mut order = self.shuffled(ORDER, &view.nodes);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_fault::{Grudge, Kind, Plan, Schedule, View};
+use duress_fault::{Grudge, Kind, Plan, Schedule, Selector, View};
 use duress_seed::Seed;
 use proptest::prelude::*;
 
@@ -57,8 +57,63 @@ fn kinds_and_grudges_take_turns() {
         }
     }
     assert_eq!(kinds.values().copied().collect::<Vec<_>>(), [9, 9, 9]);
-    assert_eq!(grudges.len(), Grudge::ALL.len());
+    assert_eq!(grudges.len(), Plan::default().grudges.len());
     assert!(grudges.values().all(|uses| *uses == 1), "{grudges:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_more_faults_overlap_than_are_allowed(
+        seed in any::<u64>(), overlap in 1u32..5, interval_ms in 200u64..5_000, duration_ms in 50u64..20_000,
+    ) {
+        let (interval, duration) = (Duration::from_millis(interval_ms), Duration::from_millis(duration_ms));
+        let plan = Plan { interval, duration, overlap, ..Plan::default() };
+        let total = Duration::from_secs(60);
+        let schedule = plan.schedule(Seed(seed), total);
+        prop_assert!(schedule.end() <= total);
+        for timed in schedule.faults() {
+            let others = schedule.faults().iter().filter(|other| other.at <= timed.at && timed.at < other.end());
+            prop_assert!(others.count() <= overlap as usize);
+        }
+    }
+
+    #[test]
+    fn kinds_are_used_by_their_weights(seed in any::<u64>(), partitions in 1usize..5, crashes in 1usize..5) {
+        let kinds = [vec![Kind::Partition; partitions], vec![Kind::Crash; crashes]].concat();
+        let plan = Plan { kinds, ..Plan::default() };
+        let rounds = 6;
+        let schedule = plan.schedule(Seed(seed), plan.interval * ((partitions + crashes) * rounds) as u32);
+        let count = |kind| schedule.faults().iter().filter(|timed| timed.fault.kind() == kind).count();
+        prop_assert_eq!((count(Kind::Partition), count(Kind::Crash)), (partitions * rounds, crashes * rounds));
+        // Within a kind, choices still take turns.
+        let used = plan.crash.iter().map(|selector| {
+            schedule.faults().iter().filter(|timed| timed.fault.kind() == Kind::Crash).filter(|timed| timed.fault.selector() == Some(selector)).count()
+        });
+        let used: Vec<usize> = used.collect();
+        prop_assert!(used.iter().max().unwrap() - used.iter().min().unwrap() <= 1, "{:?}", used);
+    }
+}
+
+#[test]
+fn faults_of_a_plan_can_overlap() {
+    let plan = Plan { duration: Duration::from_secs(12), overlap: 3, ..Plan::default() };
+    let schedule = plan.schedule(Seed(1), Duration::from_secs(120));
+    let most = schedule
+        .faults()
+        .iter()
+        .map(|timed| schedule.faults().iter().filter(|other| other.at <= timed.at && timed.at < other.end()).count());
+    assert_eq!(most.max(), Some(3));
+}
+
+#[test]
+fn a_plan_that_keeps_a_majority_leaves_out_what_would_not() {
+    let plan = Plan { keep_majority: true, ..Plan::default() };
+    let five = plan.clone().fit(5, true);
+    assert!(five.grudges.contains(&Grudge::Halves) && five.grudges.contains(&Grudge::PrimaryAlone));
+    assert!(!five.grudges.contains(&Grudge::MajoritiesRing) && !five.grudges.contains(&Grudge::RandomAsymmetric));
+    assert_eq!(five.crash, [Selector::One, Selector::Minority, Selector::Primary]);
+    assert!(!plan.clone().fit(4, true).grudges.contains(&Grudge::Halves));
+    assert_eq!(plan.fit(2, true).crash, []);
 }
 
 #[test]

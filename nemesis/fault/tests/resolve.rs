@@ -56,11 +56,61 @@ proptest! {
     #[test]
     fn a_majority_stays_connected(nodes in 3usize..=9, seed in any::<u64>()) {
         let view = view(nodes, 0);
-        for grudge in [Grudge::MajorityMinority, Grudge::IsolateOne, Grudge::PrimaryAlone, Grudge::SingleLink] {
+        for grudge in [
+            Grudge::MajorityMinority,
+            Grudge::BareMajority,
+            Grudge::IsolateOne,
+            Grudge::PrimaryAlone,
+            Grudge::PrimaryMinority,
+            Grudge::SingleLink,
+        ] {
             let resolved = cut(grudge, &view, seed, 1);
             let widest = view.nodes.iter().map(|node| sees(&view, &resolved, node).len()).max().unwrap();
             prop_assert!(widest > nodes / 2, "{}", resolved.what);
         }
+    }
+
+    #[test]
+    fn what_is_said_to_leave_a_majority_does(
+        grudge in any_grudge(), nodes in 1usize..=8, seed in any::<u64>(), key in any::<u64>(),
+    ) {
+        let view = view(nodes, 2);
+        prop_assume!(nodes >= grudge.least_nodes());
+        let resolved = cut(grudge.clone(), &view, seed, key);
+        let seen: Vec<BTreeSet<Host>> = view.nodes.iter().map(|node| sees(&view, &resolved, node)).collect();
+        // The largest set of nodes of which each sees each, by trying all sets.
+        let connected = |set: u32| {
+            (0..nodes).filter(|i| set >> i & 1 == 1).all(|i| {
+                (0..nodes).filter(|j| set >> j & 1 == 1).all(|j| seen[i].contains(&view.nodes[j]))
+            })
+        };
+        let widest = (0u32..1 << nodes).filter(|set| connected(*set)).map(u32::count_ones).max().unwrap_or(0);
+        let left = widest as usize > nodes / 2;
+        if grudge.leaves_majority(nodes) {
+            prop_assert!(left, "{}", resolved.what);
+        } else if grudge != Grudge::RandomAsymmetric {
+            prop_assert!(!left, "{}", resolved.what);
+        }
+    }
+
+    #[test]
+    fn selectors_leave_a_majority_as_they_say(which in 0..Selector::ALL.len(), nodes in 1usize..=9, seed in any::<u64>()) {
+        let selector = Selector::ALL[which].0.clone();
+        prop_assume!(nodes >= selector.least_nodes() && selector != Selector::Holder);
+        let view = view(nodes, 2);
+        let resolved = Fault::Pause(selector.clone()).resolve(&view, Seed(seed), 1).unwrap();
+        let hit = resolved.hosts.iter().filter(|host| host.starts_with('n')).count();
+        prop_assert_eq!(selector.leaves_majority(nodes), nodes - hit > nodes / 2, "{}", resolved.what);
+    }
+
+    #[test]
+    fn a_primary_in_a_minority_has_as_much_company_as_can_be(nodes in 2usize..=9, seed in any::<u64>()) {
+        let view = view(nodes, 0);
+        let resolved = cut(Grudge::PrimaryMinority, &view, seed, 1);
+        prop_assert_eq!(sees(&view, &resolved, &view.primaries[0]).len(), ((nodes - 1) / 2).max(1));
+        let resolved = cut(Grudge::BareMajority, &view, seed, 1);
+        let widest = view.nodes.iter().map(|node| sees(&view, &resolved, node).len()).max().unwrap();
+        prop_assert_eq!(widest, if nodes == 2 { 1 } else { nodes / 2 + 1 });
     }
 
     #[test]
@@ -89,8 +139,12 @@ proptest! {
             (Selector::Majority, nodes / 2 + 1),
             (Selector::All, nodes),
             (Selector::Primary, 1),
+            (Selector::PrimaryAndBackup, 2),
             (Selector::Client, 1),
         ] {
+            if nodes < selector.least_nodes() {
+                continue;
+            }
             let resolved = Fault::Crash(selector.clone()).resolve(&view, Seed(seed), key).unwrap();
             prop_assert_eq!(resolved.hosts.iter().collect::<BTreeSet<_>>().len(), count, "{:?}", selector);
             prop_assert!(resolved.links.is_empty());
