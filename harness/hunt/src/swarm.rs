@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use duress_fault::{Kind, Plan, Selector, Sides};
+use duress_fault::{Kind, Plan, Selector, Sides, Trigger};
 use duress_scenario::{Faults, Scenario, Target, Workload};
 use duress_seed::{Decision, Seed};
 use duress_sim::{Crash, Latency, SimFault, Timed, Transport};
@@ -67,6 +67,8 @@ impl Extra {
     /// scenario imply. Clocks are left alone, because some settings promise nothing without them.
     pub fn implied(scenario: &Scenario) -> Vec<Extra> {
         match &scenario.faults {
+            // Extra faults may come on top of others.
+            Faults::Planned(plan) if plan.keep_majority => vec![Extra::SlowNode],
             Faults::Planned(plan) if plan.kinds.contains(&Kind::Crash) => {
                 vec![Extra::PowerLoss, Extra::SlowDisk, Extra::SlowNode]
             }
@@ -179,7 +181,7 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
     size_workload(&mut case.scenario, &draw, operations);
     case.schedule = match &scenario.faults {
         Faults::None => Vec::new(),
-        Faults::Scripted(faults) => script(faults, pace, &case.scenario, &draw),
+        Faults::Scripted(faults) => script(faults, (pace, operations), &case.scenario, &draw),
         Faults::Planned(plan) => planned(plan, &case.scenario, &draw),
     };
     case.schedule.extend(extra(extras, &case.scenario, &draw));
@@ -242,11 +244,25 @@ fn size_workload(scenario: &mut Scenario, draw: &Draw, operations: u64) {
 }
 
 /// The scripted faults at another pace. None is made so short that it can't be noticed.
-fn script(faults: &[duress_fault::Timed], pace: f64, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
+fn script(
+    faults: &[duress_fault::Timed],
+    (pace, operations): (f64, u64),
+    scenario: &Scenario,
+    draw: &Draw,
+) -> Vec<Timed> {
     let noticed = notice(&scenario.target).mul_f64(1.0 + 3.0 * draw.decide(about::SCRIPT, 0).unit());
     let timed = faults.iter().map(|fault| {
         let mut timed = Timed::from(fault);
-        timed.at = round(fault.at.mul_f64(pace));
+        match &mut timed.when {
+            // How long after something the target does has nothing to do with the pace of the run.
+            Some(Trigger::Becomes { .. }) => {}
+            // A hunted run is shorter than the scenario's.
+            Some(Trigger::Operations(count)) => {
+                let share = draw.decide(about::SCRIPT, fault.number);
+                *count = (*count).min(1 + share.below(operations * 3 / 4));
+            }
+            _ => timed.at = round(fault.at.mul_f64(pace)),
+        }
         timed.lasts = round(fault.lasts.mul_f64(pace).max(noticed.min(fault.lasts)));
         timed
     });
@@ -258,11 +274,13 @@ fn planned(plan: &Plan, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
     let kinds = draw.subset(about::KINDS, &plan.kinds);
     let interval = draw.scale(about::FAULTS, 0, ms(150), (scenario.time / 2).max(ms(200)));
     // From too short to be noticed to long enough for a change of leaders and more.
-    let duration = draw.scale(about::FAULTS, 1, ms(20), notice * 4).min(interval.mul_f64(0.8));
+    let duration = draw.scale(about::FAULTS, 1, ms(20), notice * 4).min(interval.mul_f64(0.8) * plan.overlap.max(1));
     let split = plan.clients == Sides::Split || draw.decide(about::FAULTS, 2).chance(0.25);
     let drawn = Plan {
         interval,
         duration,
+        overlap: plan.overlap,
+        keep_majority: plan.keep_majority,
         grudges: draw.subset(about::GRUDGES, &plan.grudges),
         clients: if split { Sides::Split } else { Sides::Stay },
         crash: draw.subset(about::CRASHES, &plan.crash),

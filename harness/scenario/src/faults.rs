@@ -9,8 +9,8 @@ use serde_yaml::Value;
 use crate::document;
 use crate::error::{Problem, did_you_mean, shown};
 use crate::fields::{Field, Fields};
-use crate::yaml::{list, map, time};
-use crate::{Target, Workload};
+use crate::yaml::{list, map, map_of, time};
+use crate::{Target, Workload, script};
 
 /// The faults of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +43,16 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// No scenario may script more faults.
-const MAX_FAULTS: usize = 1_000;
+pub(crate) const MAX_FAULTS: usize = 1_000;
 /// No list of names in a fault may be longer.
 const MAX_NAMES: usize = 100;
 
 const SIDES: &[(&str, Sides)] = &[("stay", Sides::Stay), ("split", Sides::Split)];
-const KINDS: &[&str] = &["partition", "crash", "pause", "delay"];
+pub(crate) const KINDS: &[&str] = &["partition", "crash", "pause", "delay"];
+/// No kind of faults may be used more often than this for another one's once.
+const MAX_WEIGHT: u64 = 100;
+/// No more faults than this may be planned to be in force at a time.
+const MAX_OVERLAP: u64 = 10;
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
 impl Faults {
@@ -67,9 +71,7 @@ impl Faults {
             }
             document::Value::List(items) if items.is_empty() => Ok(Faults::None),
             document::Value::List(items) if matches!(items[0].value, document::Value::Map(_)) => {
-                let items = field.list(wanted, MAX_FAULTS)?;
-                let timed = items.iter().enumerate().map(|(i, item)| around.timed(item, i as u64 + 1));
-                Ok(Faults::Scripted(timed.collect::<Result<_, _>>()?))
+                Ok(Faults::Scripted(script::read(field, around)?))
             }
             document::Value::List(_) => around.planned(kinds(field)?),
             document::Value::Map(_) => around.plan(field.fields(wanted)?),
@@ -80,28 +82,35 @@ impl Faults {
         match self {
             Faults::None => "none".into(),
             Faults::Planned(plan) => map([
-                ("kinds", list(plan.kinds.iter().map(|kind| kind.name().into()))),
+                ("kinds", write_kinds(&plan.kinds)),
                 ("interval", time(plan.interval)),
                 ("duration", time(plan.duration)),
+                ("overlap", plan.overlap.into()),
+                ("keep_majority", plan.keep_majority.into()),
                 ("grudges", list(plan.grudges.iter().map(|grudge| grudge.name().into()))),
                 ("clients", sides(plan.clients)),
                 ("crash", list(plan.crash.iter().map(write_selector))),
                 ("pause", list(plan.pause.iter().map(write_selector))),
                 ("delay", time(plan.delay)),
             ]),
-            Faults::Scripted(faults) => list(faults.iter().map(|timed| {
-                map([
-                    ("at", time(timed.at)),
-                    ("lasts", time(timed.lasts)),
-                    (timed.fault.kind().name(), write_fault(&timed.fault)),
-                ])
-            })),
+            Faults::Scripted(faults) => script::write(faults),
         }
     }
 }
 
+/// A list of kinds, or a map with how often each is used, compared to the others.
 fn kinds(field: &Field<'_>) -> Result<Vec<Kind>, Problem> {
     let mut found = Vec::new();
+    if let document::Value::Map(_) = &field.node.value {
+        let mut fields = field.fields("a map of kinds")?;
+        for name in KINDS {
+            if let (Some(kind), Some(weight)) = (Kind::named(name), fields.get(name)) {
+                found.extend(std::iter::repeat_n(kind, weight.integer(0..=MAX_WEIGHT)? as usize));
+            }
+        }
+        fields.finish("faults.kinds")?;
+        return Ok(found);
+    }
     for item in field.list("a list of kinds of faults", MAX_NAMES)? {
         let kind = kind(&item, KINDS)?;
         if !found.contains(&kind) {
@@ -109,6 +118,15 @@ fn kinds(field: &Field<'_>) -> Result<Vec<Kind>, Problem> {
         }
     }
     Ok(found)
+}
+
+fn write_kinds(kinds: &[Kind]) -> Value {
+    let weight = |kind: &Kind| kinds.iter().filter(|other| *other == kind).count();
+    if kinds.iter().all(|kind| weight(kind) == 1) {
+        return list(kinds.iter().map(|kind| kind.name().into()));
+    }
+    let used = Kind::ALL.iter().map(|(kind, _)| kind).filter(|kind| kinds.contains(kind));
+    map_of(used.map(|kind| (kind.name(), weight(kind).into())))
 }
 
 fn kind(field: &Field<'_>, known: &[&str]) -> Result<Kind, Problem> {
@@ -134,7 +152,8 @@ impl Surroundings<'_> {
     }
 
     fn plan(&self, mut fields: Fields<'_>) -> Result<Faults, Problem> {
-        let default = self.fit(Plan::default());
+        let keep_majority = fields.get("keep_majority").map_or(Ok(false), |field| field.flag())?;
+        let default = self.fit(Plan { keep_majority, ..Plan::default() });
         let ms = Duration::from_millis;
         let longest = Duration::from_secs(24 * 3600);
         let mut wait = |key, least, default| {
@@ -142,10 +161,13 @@ impl Surroundings<'_> {
         };
         let interval = wait("interval", ms(100), default.interval)?;
         let duration = wait("duration", ms(10), default.duration.min(interval / 2))?;
+        let overlap = fields.get("overlap").map_or(Ok(1), |field| field.integer(1..=MAX_OVERLAP))? as u32;
         let plan = Plan {
             kinds: fields.get("kinds").map_or(Ok(default.kinds), |field| kinds(&field))?,
             interval,
             duration,
+            overlap,
+            keep_majority,
             grudges: match fields.get("grudges") {
                 None => default.grudges,
                 Some(field) => {
@@ -159,12 +181,23 @@ impl Surroundings<'_> {
             delay: fields.get("delay").map_or(Ok(default.delay), |field| field.duration(ms(1)..=MAX_DELAY))?,
         };
         fields.finish("faults")?;
-        if duration >= interval {
-            let message = format!(
-                "faults.duration ({duration:?}) must be shorter than faults.interval ({interval:?}): each fault is healed before the next"
-            );
+        let room = interval * overlap;
+        if duration >= room {
+            let message = match overlap {
+                1 => format!(
+                    "faults.duration ({duration:?}) must be shorter than faults.interval ({interval:?}): each fault is healed before the next"
+                ),
+                _ => format!(
+                    "faults.duration ({duration:?}) must be shorter than {overlap} times faults.interval ({interval:?}), or more than {overlap} faults overlap"
+                ),
+            };
             let blamed = if fields.has("duration") { "duration" } else { "interval" };
-            return Err(fields.problem(blamed, message).suggest("make faults shorter or rarer"));
+            return Err(fields
+                .problem(blamed, message)
+                .suggest("make faults shorter or rarer, or raise faults.overlap"));
+        }
+        if keep_majority {
+            self.check_majority(&plan, &fields)?;
         }
         for (kind, key, empty) in [
             (Kind::Partition, "grudges", plan.grudges.is_empty()),
@@ -172,12 +205,37 @@ impl Surroundings<'_> {
             (Kind::Crash, "crash", plan.crash.is_empty()),
             (Kind::Pause, "pause", plan.pause.is_empty()),
         ] {
+            if empty && plan.kinds.contains(&kind) && keep_majority && !fields.has(key) {
+                let message = format!("no {kind} of this plan leaves a majority of {} nodes", self.nodes());
+                return Err(fields.problem("keep_majority", message).suggest("use more nodes, or other kinds"));
+            }
             if empty && plan.kinds.contains(&kind) {
                 let message = format!("faults.kinds asks for {kind}, but faults.{key} is an empty list");
                 return Err(fields.problem(key, message).suggest(format!("give at least one, or leave out `{key}`")));
             }
         }
         Ok(if plan.kinds.is_empty() { Faults::None } else { Faults::Planned(plan) })
+    }
+
+    /// Whether every fault that the plan names leaves a majority.
+    fn check_majority(&self, plan: &Plan, fields: &Fields<'_>) -> Result<(), Problem> {
+        if plan.overlap > 1 {
+            let problem = fields.problem("overlap", "faults that overlap may together leave no majority");
+            return Err(problem.suggest("leave `overlap` or `keep_majority` out"));
+        }
+        let nodes = self.nodes();
+        let grudge = plan.grudges.iter().find(|grudge| !grudge.leaves_majority(nodes));
+        let of =
+            |selectors: &[Selector]| selectors.iter().find(|one| !one.leaves_majority(nodes)).map(ToString::to_string);
+        let found =
+            [("grudges", grudge.map(ToString::to_string)), ("crash", of(&plan.crash)), ("pause", of(&plan.pause))];
+        for (key, name) in found {
+            if let Some(name) = name {
+                let message = format!("faults.{key} has `{name}`, which leaves no majority of {nodes} nodes");
+                return Err(fields.problem(key, message).suggest("leave it out, or `keep_majority`"));
+            }
+        }
+        Ok(())
     }
 
     fn selectors(
@@ -191,38 +249,8 @@ impl Surroundings<'_> {
         items.iter().map(|item| self.selector(item, kind)).collect()
     }
 
-    /// One scripted fault.
-    fn timed(&self, field: &Field<'_>, number: u64) -> Result<Timed, Problem> {
-        let mut fields =
-            field.fields("a map with `at`, `lasts` and a fault, such as {at: 5s, lasts: 2s, crash: one}")?;
-        let at = fields.get("at");
-        let lasts = fields.get("lasts");
-        let faults: Vec<(Kind, Field<'_>)> =
-            KINDS.iter().filter_map(|name| Some((Kind::named(name)?, fields.get(name)?))).collect();
-        fields.finish("a fault")?;
-        let path = &field.path;
-        let missing = |key: &str| field.problem(format!("{path} has no `{key}`"));
-        let at = at.ok_or_else(|| missing("at").suggest("say when it begins, as in `at: 5s`"))?;
-        let lasts_field = lasts.ok_or_else(|| missing("lasts").suggest("say how long it lasts, as in `lasts: 2s`"))?;
-        let starts = at.duration(Duration::ZERO..=self.time)?;
-        let lasts = lasts_field.duration(Duration::from_millis(1)..=Duration::from_secs(24 * 3600))?;
-        let [(kind, what)] = &faults[..] else {
-            let message = match faults.len() {
-                0 => format!("{path} names no fault"),
-                _ => format!("{path} names {} faults", faults.len()),
-            };
-            let suggestion = format!("give exactly one of {}; faults may overlap in time", KINDS.join(", "));
-            return Err(field.problem(message).suggest(suggestion));
-        };
-        let end = starts.saturating_add(lasts);
-        if end > self.time {
-            let message = format!("{path} ends at {end:?}, after the scenario's time of {:?}", self.time);
-            return Err(lasts_field.problem(message).suggest("let it begin earlier or last shorter, or raise `time`"));
-        }
-        Ok(Timed { number, at: starts, lasts, fault: self.fault(*kind, what)?, when: None })
-    }
-
-    fn fault(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {
+    /// What is done, and to whom.
+    pub(crate) fn fault(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {
         match kind {
             Kind::Crash => Ok(Fault::Crash(self.selector(field, kind)?)),
             Kind::Pause => Ok(Fault::Pause(self.selector(field, kind)?)),
@@ -355,8 +383,10 @@ impl Surroundings<'_> {
         if selector.needs_primary() && !self.target.leads() {
             return Err(self.nobody_leads(field, selector.name()));
         }
-        if selector == Selector::Backup && self.nodes() < 2 {
-            return Err(field.problem("`backup` needs at least 2 nodes, and target.nodes is 1"));
+        if self.nodes() < selector.least_nodes() {
+            let (name, least, nodes) = (selector.name(), selector.least_nodes(), self.nodes());
+            let message = format!("`{name}` needs at least {least} nodes, and target.nodes is {nodes}");
+            return Err(field.problem(message));
         }
         if selector == Selector::Holder && !matches!(self.workload, Workload::Lock(_)) {
             let message = format!(
@@ -376,7 +406,7 @@ impl Surroundings<'_> {
     }
 
     /// The name of a node or client host of this scenario.
-    fn host(&self, field: &Field<'_>) -> Result<Host, Problem> {
+    pub(crate) fn host(&self, field: &Field<'_>) -> Result<Host, Problem> {
         let text = field.text("the name of a host, such as n1 or c1")?;
         let (nodes, clients) = (self.target.nodes(), self.clients);
         let number =
@@ -408,7 +438,7 @@ fn write_selector(selector: &Selector) -> Value {
     }
 }
 
-fn write_fault(fault: &Fault) -> Value {
+pub(crate) fn write_fault(fault: &Fault) -> Value {
     match fault {
         Fault::Crash(selector) | Fault::Pause(selector) => write_selector(selector),
         Fault::Partition { grudge: Grudge::Links { links, one_way }, .. } => {

@@ -149,7 +149,9 @@ impl<'a> Fields<'a> {
 
     /// The value of a key, if it is there.
     pub(crate) fn get(&mut self, key: &'static str) -> Option<Field<'a>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
         Some(Field { node: &entry.value, path })

@@ -12,7 +12,7 @@ use crate::error::{Error, Place, Problem};
 use crate::faults::Surroundings;
 use crate::fields::{Field, Fields};
 use crate::yaml::{map, optional, time};
-use crate::{Faults, Options, Override, Target, Workload};
+use crate::{Faults, Heal, Options, Override, Target, Workload};
 
 /// What is run, and within which limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,9 @@ pub struct Limits {
     pub min_ok: u64,
     /// How long the target may take to answer again when everything is healed.
     pub recovery: Duration,
+    /// What is healed first. Unless it is said, a run heals everything, and a hunt draws it for
+    /// each of its runs where the target has a [quorum](Target::quorum).
+    pub heal: Option<Heal>,
     /// How long checking may take.
     pub check_time: Duration,
     /// How much memory checking may take, in MiB.
@@ -55,6 +58,7 @@ impl Default for Limits {
         Limits {
             min_ok: 10,
             recovery: Duration::from_secs(20),
+            heal: None,
             check_time: Duration::from_secs(60),
             check_memory_mb: 2_048,
             history_events: MAX_EVENTS,
@@ -198,7 +202,7 @@ impl Scenario {
         let around = Surroundings { target: &target, workload: &workload, clients, time };
         let faults = Faults::read(faults.as_ref(), &around)?;
         let limits = match limits {
-            Some(field) => Limits::read(field.fields("a map")?)?,
+            Some(field) => Limits::read(field.fields("a map")?, &target)?,
             None => Limits::default(),
         };
         let seed = seed.and_then(Field::some).map(|field| field.integer(0..=u64::MAX)).transpose()?;
@@ -223,7 +227,7 @@ impl Scenario {
 }
 
 impl Limits {
-    fn read(mut fields: Fields<'_>) -> Result<Limits, Problem> {
+    fn read(mut fields: Fields<'_>, target: &Target) -> Result<Limits, Problem> {
         let default = Limits::default();
         let number =
             |field: Option<Field<'_>>, bounds, default| field.map_or(Ok(default), |field| field.integer(bounds));
@@ -232,6 +236,7 @@ impl Limits {
         let limits = Limits {
             min_ok: number(fields.get("min_ok"), 0..=MAX_EVENTS, default.min_ok)?,
             recovery: wait(fields.get("recovery"), SECOND..=HOUR, default.recovery)?,
+            heal: fields.get("heal").and_then(Field::some).map(|field| read_heal(&field, target)).transpose()?,
             check_time: wait(fields.get("check_time"), SECOND..=DAY, default.check_time)?,
             check_memory_mb: number(fields.get("check_memory_mb"), 16..=1 << 20, default.check_memory_mb)?,
             history_events: number(fields.get("history_events"), 1_000..=MAX_EVENTS, default.history_events)?,
@@ -244,11 +249,25 @@ impl Limits {
         map([
             ("min_ok", self.min_ok.into()),
             ("recovery", time(self.recovery)),
+            ("heal", optional(self.heal.map(Heal::name))),
             ("check_time", time(self.check_time)),
             ("check_memory_mb", self.check_memory_mb.into()),
             ("history_events", self.history_events.into()),
         ])
     }
+}
+
+fn read_heal(field: &Field<'_>, target: &Target) -> Result<Heal, Problem> {
+    let heal = field.choice(Heal::ALL)?;
+    if heal == Heal::Quorum && target.quorum().is_none() {
+        let (kind, nodes) = (target.kind(), target.nodes());
+        let message =
+            format!("{}: this {kind} target of {nodes} nodes promises nothing while some are away", field.path);
+        return Err(field
+            .problem(message)
+            .suggest("leave `heal` out, or choose a target with a quorum, such as paxos"));
+    }
+    Ok(heal)
 }
 
 const LONGEST_NAME: usize = 64;

@@ -8,6 +8,11 @@ use crate::duration;
 
 /// A map with its keys in the order given.
 pub(crate) fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    map_of(entries)
+}
+
+/// The same, of as many entries as there are.
+pub(crate) fn map_of<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::Mapping(entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Mapping>())
 }
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use duress_fault::{Fault, Grudge, Kind, Selector};
+use duress_fault::{Fault, Grudge, Kind, Selector, Timed};
 use duress_scenario::target::{Failover, PaxosReads};
-use duress_scenario::{Faults, Options, Override, Scenario, Target, Workload};
+use duress_scenario::{Faults, Heal, Options, Override, Scenario, Target, Workload};
 use duress_seed::Seed;
 use proptest::prelude::*;
 
@@ -191,6 +191,155 @@ fn faults_can_be_written_in_many_ways() {
     one("partition: {grudge: halves, clients: split}");
     one("partition: {links: [[c2, n1]], one_way: true}");
     faults("{kinds: [delay, crash], delay: 30ms, crash: [all, n1, [n2, n3]], clients: split}");
+}
+
+/// What a list of scripted faults is read as, having survived being written.
+fn script(faults: &str) -> Vec<Timed> {
+    let text = format!("target: paxos\nworkload: lock\nfaults:\n{faults}\n");
+    let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    round_trip(&scenario);
+    match scenario.faults {
+        Faults::Scripted(faults) => faults,
+        other => panic!("not scripted: {other:?}"),
+    }
+}
+
+/// When each fault of a script begins, in words.
+fn begins(faults: &str) -> Vec<String> {
+    let words = |timed: &Timed| match &timed.when {
+        None => format!("at {:?}", timed.at),
+        Some(trigger) if timed.at.is_zero() => trigger.to_string(),
+        Some(trigger) => format!("{trigger} + {:?}", timed.at),
+    };
+    script(faults).iter().map(words).collect()
+}
+
+#[test]
+fn faults_wait_for_what_nodes_become() {
+    let becomes = |when: &str| begins(&format!("  - {{when: {when}, after: 300ms, lasts: 1s, crash: primary}}"));
+    assert_eq!(becomes("{node: n2, becomes: primary}"), ["when n2 becomes primary + 300ms"]);
+    assert_eq!(becomes("{node: n2, becomes: leader, nth: 2}"), ["when n2 becomes primary for the 2nd time + 300ms"]);
+    assert_eq!(becomes("{becomes: down}"), becomes("{node: any, becomes: down}"));
+    assert_eq!(becomes("{becomes: follower}"), ["when any node becomes backup + 300ms"]);
+    assert_eq!(becomes("{operations: 500}"), ["after 500 operations + 300ms"]);
+    assert_eq!(
+        begins("  - {when: {becomes: candidate}, times: 3, lasts: 1s, pause: one}"),
+        [
+            "when any node becomes candidate",
+            "when any node becomes candidate for the 2nd time",
+            "when any node becomes candidate for the 3rd time",
+        ]
+    );
+}
+
+#[test]
+fn faults_wait_for_faults_wherever_they_stand() {
+    let found = begins(
+        "  - {when: {ends: [cut, nap]}, after: 1s, lasts: 1s, crash: all}
+  - {name: cut, at: 1s, lasts: 2s, partition: halves}
+  - {name: nap, when: {starts: cut}, lasts: 1s, pause: one}
+  - {when: {ends: again}, lasts: 1s, crash: one}
+  - {name: again, at: 4s, every: 5s, times: 2, lasts: 1s, crash: one}",
+    );
+    assert_eq!(
+        found,
+        [
+            "when faults 2, 3 have ended + 1s",
+            "at 1s",
+            "when fault 2 starts",
+            "when faults 5, 6 have ended",
+            "at 4s",
+            "at 9s"
+        ]
+    );
+}
+
+#[test]
+fn repeats_are_spelled_out() {
+    assert_eq!(
+        begins("  - {at: 1s, every: 5s, times: 4, lasts: 1s, crash: one}"),
+        ["at 1s", "at 6s", "at 11s", "at 16s"]
+    );
+    let found = begins("  - {when: {node: n1, becomes: primary}, every: 2s, times: 2, lasts: 1s, crash: one}");
+    assert_eq!(found, ["when n1 becomes primary", "when n1 becomes primary + 2s"]);
+}
+
+#[test]
+fn blocks_run_in_sequence_and_in_parallel() {
+    let found = begins(
+        "  - at: 2s
+    sequence:
+      - {lasts: 1s, crash: one}
+      - after: 500ms
+        parallel:
+          - {lasts: 1s, pause: n1}
+          - {after: 100ms, lasts: 2s, pause: n2}
+      - sequence:
+          - {lasts: 1s, crash: n3}
+          - {lasts: 1s, crash: n4}
+      - {lasts: 1s, partition: halves}",
+    );
+    assert_eq!(
+        found,
+        [
+            "at 2s",
+            "when fault 1 ends + 500ms",
+            "when fault 1 ends + 600ms",
+            "when faults 2, 3 have ended",
+            "when fault 4 ends",
+            "when fault 5 ends",
+        ]
+    );
+    let found = begins(
+        "  - at: 2s
+    every: 10s
+    times: 2
+    sequence:
+      - {lasts: 1s, crash: one}
+      - {lasts: 1s, pause: one}",
+    );
+    assert_eq!(found, ["at 2s", "when fault 1 ends", "at 12s", "when fault 3 ends"]);
+}
+
+#[test]
+fn plans_have_weights_and_may_overlap() {
+    let plan = |faults: &str| {
+        let text = format!("target: paxos\nfaults: {faults}\n");
+        let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        round_trip(&scenario);
+        match scenario.faults {
+            Faults::Planned(plan) => plan,
+            other => panic!("not planned: {other:?}"),
+        }
+    };
+    let weighted = plan("{kinds: {partition: 2, pause: 1, crash: 0}}");
+    assert_eq!(weighted.kinds, [Kind::Partition, Kind::Partition, Kind::Pause]);
+    let crowded = plan("{interval: 2s, duration: 5s, overlap: 3}");
+    assert_eq!((crowded.overlap, crowded.duration), (3, Duration::from_secs(5)));
+    let kept = plan("{keep_majority: true}");
+    assert!(kept.crash.iter().chain(&kept.pause).all(|selector| selector.leaves_majority(5)));
+    assert!(kept.grudges.iter().all(|grudge| grudge.leaves_majority(5)));
+    assert!(plan("{grudges: [bare-majority, primary-minority]}").grudges.len() == 2);
+}
+
+#[test]
+fn what_a_target_promises_with_some_nodes_away() {
+    let quorum = |target: &str| {
+        let text = format!("target: {target}\n");
+        Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")).target.quorum()
+    };
+    assert_eq!(quorum("{kind: paxos, nodes: 5}"), Some(3));
+    assert_eq!(quorum("{kind: paxos, nodes: 4}"), Some(3));
+    assert_eq!(quorum("{kind: paxos, nodes: 2}"), None, "two of two are all");
+    assert_eq!(quorum("{kind: quorum, nodes: 5, replicas: 5, read_quorum: 2, write_quorum: 4}"), Some(4));
+    assert_eq!(quorum("{kind: quorum, nodes: 5, replicas: 3, read_quorum: 2, write_quorum: 2}"), None);
+    assert_eq!(quorum("{kind: primary-backup, failover: vote, nodes: 3}"), Some(2));
+    for failover in ["none", "timeout", "fenced"] {
+        assert_eq!(quorum(&format!("{{kind: primary-backup, failover: {failover}}}")), None);
+    }
+    let healed = Scenario::parse("target: paxos\nlimits: {heal: quorum}\n", "test.yaml", &[]).unwrap();
+    assert_eq!(healed.limits.heal, Some(Heal::Quorum));
+    round_trip(&healed);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What fires a trigger and what doesn't, against a plain account of the same story.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use duress_fault::{Lookout, Part, Trigger, Turn};
+use duress_fault::{Fault, Lookout, Part, Schedule, Selector, Timed, Trigger, Turn};
 use proptest::prelude::*;
 
 fn becomes(node: Option<&str>, part: Part, nth: u32) -> Trigger {
@@ -78,6 +79,41 @@ fn triggers_are_said_in_words() {
     for (part, _) in Part::ALL {
         assert_eq!(Part::named(part.name()), Some(*part));
     }
+}
+
+fn timed(number: u64, at: u64, lasts: u64, when: Option<Trigger>) -> Timed {
+    let (at, lasts) = (Duration::from_secs(at), Duration::from_secs(lasts));
+    Timed { number, at, lasts, fault: Fault::Crash(Selector::One), when }
+}
+
+fn of(numbers: &[u64], turn: Turn) -> Option<Trigger> {
+    Some(Trigger::Faults { numbers: numbers.iter().copied().collect(), turn })
+}
+
+#[test]
+fn the_earliest_moment_of_each_fault_is_known() {
+    let schedule = Schedule::new(vec![
+        timed(1, 2, 3, None),
+        timed(2, 1, 4, of(&[1], Turn::Ends)),
+        timed(3, 0, 1, of(&[1, 2], Turn::Ends)),
+        timed(4, 2, 1, of(&[3, 1], Turn::Starts)),
+        timed(5, 7, 1, Some(becomes(None, Part::Primary, 3))),
+        timed(6, 0, 1, of(&[7], Turn::Starts)),
+        timed(7, 0, 1, of(&[6], Turn::Starts)),
+    ]);
+    let earliest: Vec<(u64, u64)> = schedule.earliest().into_iter().map(|(n, at)| (n, at.as_secs())).collect();
+    assert_eq!(earliest, [(1, 2), (2, 6), (3, 10), (4, 4), (5, 7)], "6 and 7 wait for each other");
+}
+
+#[test]
+fn numbers_can_be_made_positions() {
+    let schedule = Schedule::new(vec![
+        timed(30, 0, 1, of(&[7, 12], Turn::Ends)),
+        timed(12, 1, 1, None),
+        timed(9, 2, 1, of(&[4], Turn::Starts)),
+    ]);
+    let wanted = [timed(1, 0, 1, of(&[2], Turn::Ends)), timed(2, 1, 1, None), timed(3, 2, 1, None)];
+    assert_eq!(schedule.renumbered(), wanted);
 }
 
 const PARTS: [(&str, bool, Part); 4] = [
