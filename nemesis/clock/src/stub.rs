@@ -98,7 +98,10 @@ pub(crate) fn target(from: u64, bytes: [u8; 8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::data::{Clock, ONE, Setting};
 
     #[test]
     fn jumps_lead_where_they_should() {
@@ -116,5 +119,86 @@ mod tests {
         assert!(code().starts_with(MAGIC));
         assert!(code().len() < PAGE as usize);
         assert!(entries().iter().all(|at| *at as usize <= code().len()));
+    }
+
+    /// Runs the stub by itself, as this architecture's or another's program, against the
+    /// arithmetic of [`Setting`].
+    fn tells_what_it_should(compiler: &[&str], assembly: &str, runner: &[&str]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let program = folder.path().join("stub");
+        let source = folder.path().join("stub.s");
+        let text = std::fs::read_to_string(here.join(assembly)).expect("the stub");
+        let syntax = if assembly.contains("x86") { ".intel_syntax noprefix\n" } else { "" };
+        std::fs::write(&source, format!("{syntax}{text}\n.section .note.GNU-stack\n")).expect("written");
+        let status = Command::new(compiler[0])
+            .args(&compiler[1..])
+            .args(["-O1", "-static", "-o"])
+            .arg(&program)
+            .arg(here.join("tests/programs/stub.c"))
+            .arg(&source)
+            .status();
+        assert!(status.expect("a compiler").success());
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut draw = |below: i64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((u128::from(random) * below as u128) >> 64) as i64
+        };
+        for round in 0..60 {
+            let settings = Clock::ALL.map(|clock| {
+                let now = clock.now();
+                Setting {
+                    base: now - draw(20_000_000_000),
+                    value: now + if round % 2 == 0 { draw(1 << 50) } else { -draw(1 << 36) },
+                    rate: [0, -ONE, draw(ONE), -draw(ONE), 1000 * ONE][round % 5],
+                    period: [0, 0, 1_000_000_000][round % 3],
+                    other: draw(1 << 40) - (1 << 39),
+                    active: round % 7 != 6,
+                }
+            });
+            let words = settings.iter().flat_map(|s| [s.base, s.value, s.rate, s.period, s.other, i64::from(s.active)]);
+            let mut command = Command::new(runner.first().map_or(program.as_os_str(), |runner| runner.as_ref()));
+            if !runner.is_empty() {
+                command.args(&runner[1..]).arg(&program);
+            }
+            let output = command.args(words.map(|word| word.to_string())).output().expect("the stub runs");
+            let text = String::from_utf8(output.stdout).expect("text");
+            assert!(output.status.success(), "{}: {text} for {settings:?}", output.status);
+            for line in text.lines().filter(|line| !line.starts_with("reads")) {
+                let n: Vec<i64> = line.split(' ').map(|n| n.parse().expect("a number")).collect();
+                let setting = settings[if n[0] > 2 { 0 } else { n[0] as usize }];
+                let (before, after) = (setting.tell(n[1]), setting.tell(n[3]));
+                // Whole microseconds of true time are whole microseconds of a fast clock's time.
+                let microsecond = 2_000 + (setting.rate.max(0) / ONE) * 1_000;
+                let rough = [0, 0, 0, microsecond, 1_000_000_000][n[0] as usize];
+                // A strobe may flip in between.
+                let flips = setting.period > 0
+                    && (n[1] - setting.base) / setting.period != (n[3] - setting.base) / setting.period;
+                assert!(flips || (before - rough..=after).contains(&n[2]), "{line}: {before}..={after} by {setting:?}");
+            }
+            let reads = if text.contains("\n4 ") { "reads 4 1 1" } else { "reads 2 1 1" };
+            assert!(text.ends_with(&format!("{reads}\n")), "{text}");
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_stub_tells_what_it_should() {
+        tells_what_it_should(&["cc"], "src/stub/x86_64.s", &[]);
+    }
+
+    /// The other architecture's stub, where a cross compiler and an emulator are there.
+    #[test]
+    fn the_stub_of_aarch64_tells_what_it_should() {
+        let there = |program: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        };
+        if there("aarch64-linux-gnu-gcc") && there("qemu-aarch64") {
+            tells_what_it_should(&["aarch64-linux-gnu-gcc"], "src/stub/aarch64.s", &["qemu-aarch64"]);
+        } else {
+            assert!(std::env::var_os("CI").is_none(), "CI needs aarch64-linux-gnu-gcc and qemu-aarch64");
+            eprintln!("SKIPPED: there is no aarch64-linux-gnu-gcc or no qemu-aarch64 here");
+        }
     }
 }
