@@ -1,8 +1,5 @@
 //! Configurations, and sets of them in which none makes another superfluous.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::mask::Mask;
 use super::pending::Pending;
 
@@ -20,13 +17,14 @@ pub(super) struct Configuration<const N: usize> {
     pub(super) absorbed: Mask<N>,
     /// How it came about, for the certificate; no part of what it is.
     pub(super) trail: u32,
+    /// In an [`Antichain`]: something better came.
+    dead: bool,
 }
 
 impl<const N: usize> Configuration<N> {
-    fn same(&self, other: &Self) -> bool {
-        (self.value, self.used) == (other.value, other.used)
-            && self.done == other.done
-            && self.absorbed == other.absorbed
+    /// Nothing is in progress, and nothing pending was used.
+    pub(super) fn new(value: u32, trail: u32) -> Configuration<N> {
+        Configuration { value, used: 0, done: Mask::EMPTY, absorbed: Mask::EMPTY, trail, dead: false }
     }
 }
 
@@ -41,37 +39,16 @@ pub(super) struct Kinds<const N: usize> {
 /// `a` can do all that `b` can: the value is the same; the same cas have taken effect; every read
 /// that has in `b` has in `a`; each write stands the same or needn't take effect in `a` but may;
 /// and of every class of pending operations `a` has used no more.
+#[inline]
 fn dominates<const N: usize>(a: &Configuration<N>, b: &Configuration<N>, kinds: &Kinds<N>, pending: &Pending) -> bool {
-    let writes = a.done.differing(b.done).or(a.absorbed.differing(b.absorbed)).and(kinds.writes);
-    a.value == b.value
-        && a.done.differing(b.done).and(kinds.cas).is_empty()
-        && b.done.without(a.done).and(kinds.reads).is_empty()
-        && writes.without(a.absorbed).is_empty()
-        && pending.no_more(a.used, b.used)
-}
-
-/// Takes a number for its own hash: keys are mixed already.
-#[derive(Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, mixed: u64) {
-        self.0 = mixed;
-    }
+    let done = a.done.differing(b.done);
+    let writes = done.or(a.absorbed.differing(b.absorbed)).and(kinds.writes).without(a.absorbed);
+    let reads = b.done.without(a.done).and(kinds.reads);
+    a.value == b.value && done.and(kinds.cas).or(reads).or(writes).is_empty() && pending.no_more(a.used, b.used)
 }
 
 /// Up to this many configurations are compared with all others.
-const FEW: usize = 24;
+const FEW: usize = 16;
 
 /// The most configurations that a new one is compared with, beyond those equal to it.
 const COMPARED: usize = 4096;
@@ -80,90 +57,120 @@ const NONE: u32 = u32::MAX;
 
 /// A set of configurations of which none (within the limits of [`COMPARED`]) dominates another.
 pub(super) struct Antichain<const N: usize> {
-    items: Vec<(Configuration<N>, bool)>,
+    items: Vec<Configuration<N>>,
     /// Once there are many: the last item of each bucket, and for each item the one before it.
-    buckets: HashMap<u64, u32, BuildHasherDefault<Mixed>>,
+    buckets: Vec<Bucket>,
     before: Vec<u32>,
+    /// Buckets of other rounds are empty.
+    round: u32,
+    /// How many comparisons there have been: what the time goes into.
+    pub(super) work: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    round: u32,
+    last: u32,
 }
 
 impl<const N: usize> Antichain<N> {
     pub(super) fn new() -> Self {
-        Antichain { items: Vec::new(), buckets: HashMap::default(), before: Vec::new() }
+        Antichain { items: Vec::new(), buckets: Vec::new(), before: Vec::new(), round: 0, work: 0 }
     }
 
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.before.clear();
-        if self.buckets.capacity() > 4096 {
-            self.buckets = HashMap::default();
-        } else if !self.buckets.is_empty() {
-            self.buckets.clear();
-        }
     }
 
     /// Estimated bytes in use.
     pub(super) fn bytes(&self) -> usize {
-        self.items.capacity() * (size_of::<(Configuration<N>, bool)>() + 4) + self.buckets.capacity() * 16
+        self.items.capacity() * (size_of::<Configuration<N>>() + 4) + self.buckets.capacity() * size_of::<Bucket>()
     }
 
     /// The configuration that was added as number `at`, if there is one and nothing better came.
+    #[inline]
     pub(super) fn get(&self, at: usize) -> Option<Option<Configuration<N>>> {
-        self.items.get(at).map(|(configuration, alive)| alive.then_some(*configuration))
+        self.items.get(at).map(|configuration| (!configuration.dead).then_some(*configuration))
     }
 
-    /// Moves what is left to `to`.
-    pub(super) fn drain_into(&mut self, to: &mut Vec<Configuration<N>>) {
-        to.extend(self.items.iter().filter(|(_, alive)| *alive).map(|(configuration, _)| *configuration));
+    /// Swaps what is left with the contents of `to`, which are forgotten.
+    #[inline]
+    pub(super) fn take_into(&mut self, to: &mut Vec<Configuration<N>>) {
+        std::mem::swap(&mut self.items, to);
+        if to.len() > 1 {
+            to.retain(|configuration| !configuration.dead);
+        }
         self.clear();
     }
 
     /// Adds a configuration unless one that is there can do all that it can. Whether it was added.
+    #[inline]
     pub(super) fn add(&mut self, new: Configuration<N>, kinds: &Kinds<N>, pending: &Pending) -> bool {
-        if self.before.is_empty() && self.items.len() < FEW {
-            for (item, alive) in &mut self.items {
-                if *alive && dominates(item, &new, kinds, pending) {
+        if self.items.len() < FEW {
+            for item in &mut self.items {
+                if !item.dead && dominates(item, &new, kinds, pending) {
                     return false;
                 }
-                *alive = *alive && !dominates(&new, item, kinds, pending);
+                item.dead = item.dead || dominates(&new, item, kinds, pending);
             }
-            self.items.push((new, true));
+            self.items.push(new);
             return true;
         }
-        if self.before.is_empty() {
-            for at in 0..self.items.len() {
-                self.link(at, kinds);
-            }
+        self.add_to_many(new, kinds, pending)
+    }
+
+    fn add_to_many(&mut self, new: Configuration<N>, kinds: &Kinds<N>, pending: &Pending) -> bool {
+        if self.before.len() * 2 >= self.buckets.len() || self.before.is_empty() {
+            self.index(kinds);
         }
-        let bucket = self.buckets.get(&bucket(&new, kinds)).copied().unwrap_or(NONE);
-        let mut at = bucket;
+        let place = bucket(&new, kinds) & (self.buckets.len() - 1);
+        let Bucket { round, last } = self.buckets[place];
+        let last = if round == self.round { last } else { NONE };
+        let mut at = last;
         let mut compared = 0;
         while at != NONE {
-            let (item, alive) = &mut self.items[at as usize];
-            if *alive {
-                if item.same(&new) || (compared < COMPARED && dominates(item, &new, kinds, pending)) {
+            let item = &mut self.items[at as usize];
+            if !item.dead {
+                if dominates(item, &new, kinds, pending) {
+                    self.work += compared;
                     return false;
                 }
-                if compared < COMPARED && dominates(&new, item, kinds, pending) {
-                    *alive = false;
-                }
+                item.dead = compared < COMPARED as u64 && dominates(&new, item, kinds, pending);
             }
             compared += 1;
             at = self.before[at as usize];
         }
-        self.items.push((new, true));
-        self.link(self.items.len() - 1, kinds);
+        self.work += compared;
+        self.buckets[place] = Bucket { round: self.round, last: self.items.len() as u32 };
+        self.before.push(last);
+        self.items.push(new);
         true
     }
 
-    fn link(&mut self, at: usize, kinds: &Kinds<N>) {
-        let before = self.buckets.insert(bucket(&self.items[at].0, kinds), at as u32).unwrap_or(NONE);
-        self.before.push(before);
+    /// Puts all items into buckets, twice as many as there are items or more.
+    fn index(&mut self, kinds: &Kinds<N>) {
+        let size = (self.items.len() * 4).next_power_of_two().max(256);
+        self.round = self.round.wrapping_add(1);
+        if size > self.buckets.len() || self.round == 0 {
+            self.buckets = vec![Bucket::default(); size.max(self.buckets.len())];
+            self.round = 1;
+        }
+        self.before.clear();
+        let mask = self.buckets.len() - 1;
+        for (at, item) in self.items.iter().enumerate() {
+            let place = &mut self.buckets[bucket(item, kinds) & mask];
+            self.before.push(if place.round == self.round { place.last } else { NONE });
+            *place = Bucket { round: self.round, last: at as u32 };
+        }
     }
 }
 
-/// What has to be equal for one configuration to dominate another.
-fn bucket<const N: usize>(configuration: &Configuration<N>, kinds: &Kinds<N>) -> u64 {
+/// Where to look for what may dominate a configuration, or be dominated by it.
+#[inline]
+fn bucket<const N: usize>(configuration: &Configuration<N>, kinds: &Kinds<N>) -> usize {
     let mixed =
         configuration.done.and(kinds.cas).mix() ^ u64::from(configuration.value).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
 }

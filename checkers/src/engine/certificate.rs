@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::antichain::Configuration;
-use super::prepare::{Action, PENDING, Problem};
+use super::history::{Action, PENDING};
+use super::prepare::Problem;
 
 /// A change of the register.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,11 @@ impl Trail {
         Trail { on, nodes: Vec::new(), compact_at: SMALL, pending: BTreeMap::new() }
     }
 
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
     }
@@ -67,10 +73,14 @@ impl Trail {
     }
 
     /// Throws away what led to none of these configurations, now and then.
+    #[inline]
     pub(super) fn compact<const N: usize>(&mut self, configurations: &mut [Configuration<N>]) {
-        if self.nodes.len() < self.compact_at {
-            return;
+        if self.nodes.len() >= self.compact_at {
+            self.compact_now(configurations);
         }
+    }
+
+    fn compact_now<const N: usize>(&mut self, configurations: &mut [Configuration<N>]) {
         let mut number = vec![0u32; self.nodes.len()];
         for configuration in configurations.iter() {
             let mut at = configuration.trail;
@@ -98,7 +108,7 @@ impl Trail {
     }
 
     /// The order of the problem's operations that the steps up to `last` make.
-    pub(super) fn order(mut self, problem: &Problem, last: u32) -> Vec<usize> {
+    pub(super) fn order(&mut self, problem: &Problem, last: u32) -> Vec<usize> {
         if !self.on {
             return Vec::new();
         }
@@ -128,7 +138,7 @@ impl Trail {
 /// Puts reads and absorbed writes between steps, given as operations and events in order.
 fn weave(problem: &Problem, steps: &[(u32, u32)]) -> Vec<usize> {
     // The register's value after each number of steps, and by value those numbers.
-    let mut after: Vec<Vec<u32>> = vec![Vec::new(); problem.values];
+    let mut after: Vec<Vec<u32>> = vec![Vec::new(); problem.values.len()];
     let mut value_after = vec![problem.initial];
     after[problem.initial as usize].push(0);
     let mut writes = Vec::new();

@@ -13,18 +13,25 @@
 
 mod antichain;
 mod certificate;
+mod frontier;
+mod history;
 mod mask;
 mod pending;
 mod prepare;
 mod search;
+mod sort;
+mod values;
 pub mod verify;
 mod zones;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::prepare::{Action, History, Operation, PENDING};
+pub use self::history::{Action, History, Operation, PENDING};
 
-use self::prepare::{Problem, Scratch};
+use self::frontier::Meter;
+use self::prepare::Problem;
+use self::search::Search;
+use self::sort::{Record, Sorted, WORTH_THREADS};
 use crate::Budget;
 use crate::budget::Deadline;
 use crate::register::{Register, RegisterOp, RegisterRet};
@@ -59,32 +66,42 @@ pub struct KeyAnswer {
 /// is searched again alone. Fixed, so that an answer doesn't depend on the number of threads.
 const MEMORY_SHARES: usize = 32;
 
+/// The most operations that can be numbered.
+const MOST: usize = 1 << 30;
+
 /// Judges every key of a history; the answers are in the order of the keys. `certify`: with an
-/// order for each key that has one, at a cost in memory.
+/// order for each key that has one, at a cost in memory. More than 2³⁰ operations are too many for
+/// any budget.
 pub fn check(history: &History, budget: &Budget, certify: bool) -> Vec<KeyAnswer> {
     let deadline = Deadline::after(budget.time);
-    let sorted = prepare::by_key(history);
-    let mut largest_first: Vec<u32> = (0..history.keys).collect();
-    largest_first.sort_by_key(|key| std::cmp::Reverse(sorted.events(*key).len()));
+    let count = history.operations.len();
+    if count > MOST {
+        let outcome = Outcome::Unknown { valid_up_to: 0, limit: Limit::Memory };
+        let answer = KeyAnswer { outcome, method: Method::Configurations, completed: 0 };
+        return vec![answer; history.keys as usize];
+    }
+    if history.keys == 1 {
+        let mut judge = Judge::new(deadline, budget.memory_bytes, certify);
+        return vec![judge.operations(history.initial, &history.operations)];
+    }
+    let sorted = sort::by_key(history);
+    let largest_first = sorted.largest_first(history.keys);
     let next = AtomicUsize::new(0);
-    let work = |_: rayon::BroadcastContext<'_>| {
-        let mut scratch = Scratch::default();
+    let work = || {
+        let mut judge = Judge::new(deadline, budget.memory_bytes / MEMORY_SHARES, certify);
         let mut answers = Vec::new();
         while let Some(key) = largest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let problem = Problem::new(history, sorted.events(*key), &mut scratch);
-            answers.push((*key, judge(&problem, deadline, budget.memory_bytes / MEMORY_SHARES, certify)));
+            answers.push((*key, judge.key(history.initial, &sorted, *key)));
         }
         answers
     };
-    let mut answers: Vec<(u32, KeyAnswer)> = rayon::broadcast(work).into_iter().flatten().collect();
+    let mut answers: Vec<(u32, KeyAnswer)> =
+        if count < WORTH_THREADS { work() } else { rayon::broadcast(|_| work()).into_iter().flatten().collect() };
     answers.sort_unstable_by_key(|(key, _)| *key);
-    let mut scratch = Scratch::default();
-    let again = |(key, answer): (u32, KeyAnswer)| {
-        if matches!(answer.outcome, Outcome::Unknown { limit: Limit::Memory, .. }) {
-            let problem = Problem::new(history, sorted.events(key), &mut scratch);
-            return judge(&problem, deadline, budget.memory_bytes, certify);
-        }
-        answer
+    let mut alone = Judge::new(deadline, budget.memory_bytes, certify);
+    let again = |(key, answer): (u32, KeyAnswer)| match answer.outcome {
+        Outcome::Unknown { limit: Limit::Memory, .. } => alone.key(history.initial, &sorted, key),
+        _ => answer,
     };
     answers.into_iter().map(again).collect()
 }
@@ -102,43 +119,72 @@ pub(crate) fn search_until(
     memory_bytes: usize,
     certify: bool,
 ) -> Outcome {
-    let Some(history) = prepare::of_entries(initial, entries) else {
+    let Some((history, ids)) = history::of_entries(initial, entries) else {
         return wgl::search_until(Register(initial), entries, deadline, memory_bytes);
     };
-    let sorted = prepare::by_key(&history.0);
-    let problem = Problem::new(&history.0, sorted.events(0), &mut Scratch::default());
-    let mut outcome = judge(&problem, deadline, memory_bytes, certify).outcome;
-    match &mut outcome {
-        Outcome::Linearizable { order } => order.iter_mut().for_each(|at| *at = history.1[*at]),
-        Outcome::NotLinearizable { stuck } => *stuck = history.1[*stuck],
-        Outcome::Unknown { .. } => {}
-    }
+    let mut judge = Judge::new(deadline, memory_bytes, certify);
+    let mut outcome = judge.operations(initial, &history.operations).outcome;
+    rename(&mut outcome, |op| ids[op]);
     outcome
 }
 
-fn judge(problem: &Problem, deadline: Deadline, memory_bytes: usize, certify: bool) -> KeyAnswer {
-    let answer = |mut outcome, method| {
-        match &mut outcome {
-            Outcome::Linearizable { order } => order.iter_mut().for_each(|op| *op = problem.ids[*op] as usize),
-            Outcome::NotLinearizable { stuck } => *stuck = problem.ids[*stuck] as usize,
-            Outcome::Unknown { .. } => {}
-        }
-        KeyAnswer { outcome, method, completed: problem.completed }
-    };
-    if let Some(op) = problem.refuted {
-        return answer(Outcome::NotLinearizable { stuck: op }, Method::Refutation);
+/// Calls operations by other names.
+fn rename(outcome: &mut Outcome, name: impl Fn(usize) -> usize) {
+    match outcome {
+        Outcome::Linearizable { order } => order.iter_mut().for_each(|op| *op = name(*op)),
+        Outcome::NotLinearizable { stuck } => *stuck = name(*stuck),
+        Outcome::Unknown { .. } => {}
     }
-    // Zones tell that there is no order, and not at which return; the search tells that too.
-    if problem.unique
-        && let Some(order) = zones::order(problem, certify)
-    {
-        return answer(Outcome::Linearizable { order }, Method::Zones);
+}
+
+/// Judges keys one after the other, in memory that is used again.
+struct Judge {
+    problem: Problem,
+    search: Search,
+    meter: Meter,
+    certify: bool,
+}
+
+impl Judge {
+    fn new(deadline: Deadline, memory_bytes: usize, certify: bool) -> Judge {
+        let meter = Meter::new(deadline, memory_bytes);
+        Judge { problem: Problem::default(), search: Search::default(), meter, certify }
     }
-    match search::run(problem, deadline, memory_bytes, certify) {
-        Some(outcome) => answer(outcome, Method::Configurations),
-        None => {
-            let entries = problem.entries();
-            answer(wgl::search_until(Register(problem.initial), &entries, deadline, memory_bytes), Method::WingGongLowe)
+
+    /// Judges operations that are all of one key.
+    fn operations(&mut self, initial: u32, operations: &[Operation]) -> KeyAnswer {
+        self.problem.fill(initial, || operations.iter().enumerate().map(|(id, op)| Record::new(op, id)));
+        self.judge()
+    }
+
+    fn key(&mut self, initial: u32, sorted: &Sorted, key: u32) -> KeyAnswer {
+        self.problem.fill(initial, || sorted.records(key));
+        self.judge()
+    }
+
+    fn judge(&mut self) -> KeyAnswer {
+        let (mut outcome, method) = self.outcome();
+        rename(&mut outcome, |op| self.problem.ids[op] as usize);
+        KeyAnswer { outcome, method, completed: self.problem.completed }
+    }
+
+    fn outcome(&mut self) -> (Outcome, Method) {
+        let Judge { problem, search, meter, certify } = self;
+        if let Some(op) = problem.refuted {
+            return (Outcome::NotLinearizable { stuck: op as usize }, Method::Refutation);
         }
+        // Zones tell that there is no order, and not at which return; the search tells that too.
+        if problem.unique
+            && let Some(order) = zones::order(problem, *certify)
+        {
+            return (Outcome::Linearizable { order }, Method::Zones);
+        }
+        if let Some(outcome) = search.run(problem, meter, *certify) {
+            return (outcome, Method::Configurations);
+        }
+        let (register, (entries, ids)) = (Register(problem.initial), problem.entries());
+        let mut outcome = wgl::search_until(register, &entries, meter.deadline, meter.memory_bytes);
+        rename(&mut outcome, |entry| ids[entry]);
+        (outcome, Method::WingGongLowe)
     }
 }

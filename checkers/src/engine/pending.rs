@@ -1,13 +1,10 @@
 //! Pending operations: what may take effect at any time after its call, or never. Identical ones
 //! are one class, and a configuration only says how many of each class it has used.
 
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::BuildHasherDefault;
-
-use super::prepare::Action;
+use super::history::Action;
 
 /// One class of identical pending operations.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Class {
     pub(super) action: Action,
     /// Tells it from all other classes of the search.
@@ -21,23 +18,41 @@ pub(super) struct Class {
 /// The classes that can still be of use, and the multisets of used ones, numbered; 0 is empty.
 pub(super) struct Pending {
     pub(super) classes: Vec<Option<Class>>,
-    multisets: Vec<Box<[u16]>>,
-    known: HashMap<Box<[u16]>, u32, BuildHasherDefault<DefaultHasher>>,
-    bytes: usize,
+    /// A row of counts, one for each class, for each multiset.
+    rows: Vec<u16>,
+    /// The length of a row.
+    width: usize,
+    /// Open addressing: multisets by their rows; the length is a power of two.
+    table: Vec<u32>,
     serials: u32,
 }
 
+/// No multiset.
+const NONE: u32 = u32::MAX;
+
 impl Pending {
     pub(super) fn new() -> Pending {
-        let mut pending =
-            Pending { classes: Vec::new(), multisets: Vec::new(), known: HashMap::default(), bytes: 0, serials: 0 };
-        pending.intern(Vec::new());
+        let mut pending = Pending { classes: Vec::new(), rows: Vec::new(), width: 0, table: Vec::new(), serials: 0 };
+        pending.reset();
         pending
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        self.classes.clear();
+        self.serials = 0;
+        self.set_width(4);
     }
 
     /// Estimated bytes in use.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.rows.capacity() * 2 + self.table.capacity() * 4
+    }
+
+    /// Whether there are any classes.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
     }
 
     /// One more operation was called. The serial number of its class.
@@ -52,30 +67,36 @@ impl Pending {
             Some(place) => *place = Some(class),
             None => self.classes.push(Some(class)),
         }
+        if self.classes.len() > self.width {
+            self.widen();
+        }
         self.serials - 1
     }
 
+    #[inline]
+    fn row(&self, used: u32) -> &[u16] {
+        &self.rows[used as usize * self.width..][..self.width]
+    }
+
     /// Whether `used` leaves one of a class.
+    #[inline]
     pub(super) fn left(&self, used: u32, class: usize) -> bool {
-        let counts = &self.multisets[used as usize];
-        self.classes[class].as_ref().is_some_and(|c| counts.get(class).copied().unwrap_or(0) < c.called)
+        self.classes[class].is_some_and(|known| self.row(used)[class] < known.called)
     }
 
     /// `used` and one more of a class.
     pub(super) fn with(&mut self, used: u32, class: usize) -> u32 {
-        let mut counts = self.multisets[used as usize].to_vec();
-        counts.resize(counts.len().max(class + 1), 0);
-        counts[class] += 1;
-        self.intern(counts)
+        let from = used as usize * self.width;
+        self.rows.extend_from_within(from..from + self.width);
+        let new = self.rows.len() - self.width;
+        self.rows[new + class] += 1;
+        self.settle()
     }
 
     /// Whether `a` has no more than `b` of any class.
+    #[inline]
     pub(super) fn no_more(&self, a: u32, b: u32) -> bool {
-        if a == b || a == 0 {
-            return true;
-        }
-        let (a, b) = (&self.multisets[a as usize], &self.multisets[b as usize]);
-        a.len() <= b.len() && a.iter().zip(b.iter()).all(|(a, b)| a <= b)
+        a == b || a == 0 || self.row(a).iter().zip(self.row(b)).all(|(a, b)| a <= b)
     }
 
     /// Drops the classes that can't be of use after an event. Whether there were any; then each
@@ -83,7 +104,7 @@ impl Pending {
     pub(super) fn expire(&mut self, now: u32) -> bool {
         let mut any = false;
         for class in &mut self.classes {
-            if class.as_ref().is_some_and(|class| class.until < now) {
+            if class.is_some_and(|class| class.until < now) {
                 *class = None;
                 any = true;
             }
@@ -91,37 +112,87 @@ impl Pending {
         any
     }
 
-    /// An empty store with the same classes, and the multisets that it replaces.
-    pub(super) fn renew(&mut self) -> Vec<Box<[u16]>> {
-        self.known.clear();
-        self.bytes = 0;
-        let old = std::mem::take(&mut self.multisets);
-        self.intern(Vec::new());
-        old
+    /// An empty store with the same classes, and the one that it replaces.
+    pub(super) fn renew(&mut self) -> Rows {
+        let rows = Rows { rows: std::mem::take(&mut self.rows), width: self.width };
+        while self.classes.last().is_some_and(Option::is_none) {
+            self.classes.pop();
+        }
+        self.set_width(self.width);
+        rows
     }
 
     /// A multiset of before [`Pending::renew`], without the classes that are gone.
-    pub(super) fn moved(&mut self, old: &[Box<[u16]>], used: u32) -> u32 {
+    pub(super) fn moved(&mut self, old: &Rows, used: u32) -> u32 {
         if used == 0 {
             return 0;
         }
-        let counts = old[used as usize].iter().zip(&self.classes);
-        let counts = counts.map(|(count, class)| if class.is_some() { *count } else { 0 }).collect();
-        self.intern(counts)
+        let counts = &old.rows[used as usize * old.width..][..old.width.min(self.width)];
+        for (class, count) in counts.iter().enumerate() {
+            self.rows.push(if self.classes.get(class).is_some_and(Option::is_some) { *count } else { 0 });
+        }
+        self.rows.resize(self.rows.len() + self.width - counts.len(), 0);
+        self.settle()
     }
 
-    fn intern(&mut self, mut counts: Vec<u16>) -> u32 {
-        while counts.last() == Some(&0) {
-            counts.pop();
+    /// Makes rows twice as long. Multisets keep their numbers.
+    fn widen(&mut self) {
+        let old = Rows { rows: std::mem::take(&mut self.rows), width: self.width };
+        self.set_width(old.width * 2);
+        for row in old.rows.chunks(old.width).skip(1) {
+            self.rows.extend_from_slice(row);
+            self.rows.resize(self.rows.len() + old.width, 0);
+            self.settle();
         }
-        if let Some(known) = self.known.get(counts.as_slice()) {
-            return *known;
-        }
-        let number = self.multisets.len() as u32;
-        let counts = counts.into_boxed_slice();
-        self.bytes += counts.len() * 4 + 80;
-        self.known.insert(counts.clone(), number);
-        self.multisets.push(counts);
-        number
     }
+
+    /// Leaves only the empty multiset.
+    fn set_width(&mut self, width: usize) {
+        self.width = width;
+        self.rows.clear();
+        self.table.clear();
+        self.table.resize(64, NONE);
+        self.rows.resize(width, 0);
+        self.settle();
+    }
+
+    /// The number of the multiset in the last row, which is dropped if there is one like it.
+    fn settle(&mut self) -> u32 {
+        let last = self.rows.len() / self.width - 1;
+        let mut at = hash(&self.rows[last * self.width..]) & (self.table.len() - 1);
+        while self.table[at] != NONE {
+            let known = self.table[at];
+            if self.row(known) == self.row(last as u32) {
+                self.rows.truncate(last * self.width);
+                return known;
+            }
+            at = (at + 1) & (self.table.len() - 1);
+        }
+        self.table[at] = last as u32;
+        if last * 2 > self.table.len() {
+            let mut table = vec![NONE; self.table.len() * 2];
+            for (number, row) in self.rows.chunks(self.width).enumerate() {
+                let mut at = hash(row) & (table.len() - 1);
+                while table[at] != NONE {
+                    at = (at + 1) & (table.len() - 1);
+                }
+                table[at] = number as u32;
+            }
+            self.table = table;
+        }
+        last as u32
+    }
+}
+
+/// Multisets that have to be moved.
+pub(super) struct Rows {
+    rows: Vec<u16>,
+    width: usize,
+}
+
+fn hash(row: &[u16]) -> usize {
+    let mixed = row
+        .iter()
+        .fold(0u64, |mixed, count| (mixed.rotate_left(23) ^ u64::from(*count)).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    (mixed >> 32) as usize
 }

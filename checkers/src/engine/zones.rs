@@ -8,55 +8,46 @@
 //! forward zones overlap and no backward zone lies inside a forward one (and no value was read
 //! before it was written, which the preparation has seen to). A pending write whose value was read
 //! must have happened and has no last moment: it is a write that returns after everything.
+//!
+//! The preparation gives the zones in the order of their first returns, so nothing is sorted.
 
-use super::prepare::{Action, PENDING, Problem};
-
-#[derive(Clone, Copy)]
-struct Zone {
-    first_return: i64,
-    last_call: i64,
-}
+use super::history::Action;
+use super::prepare::{Problem, Value};
 
 /// An order of the problem's operations, or nothing if there is none. Empty unless `certify`.
+/// Linear in time, but for an order.
 pub(super) fn order(problem: &Problem, certify: bool) -> Option<Vec<usize>> {
-    let mut zones = vec![Zone { first_return: i64::MAX, last_call: -2 }; problem.values];
-    zones[problem.initial as usize].first_return = -1;
-    for op in &problem.ops {
-        let (Action::Read(value) | Action::Write(value)) = op.action else { return None };
-        let zone = &mut zones[value as usize];
-        zone.last_call = zone.last_call.max(op.call.into());
-        zone.first_return = zone.first_return.min(if op.ret == PENDING { i64::MAX } else { op.ret.into() });
-    }
-    let used = |zone: &Zone| zone.first_return != i64::MAX || zone.last_call != -2;
-    let mut forward: Vec<(i64, i64, usize)> = Vec::new();
-    for (value, zone) in zones.iter().enumerate().filter(|(_, zone)| used(zone)) {
+    let zones = || problem.by_return.iter().map(|value| (*value, problem.values[*value as usize]));
+    // Of the latest forward zone. An earlier one ends before this one starts, so it can't hold what
+    // returns first after that.
+    let (mut start, mut end) = (0, 0);
+    for (_, zone) in zones() {
         if zone.first_return < zone.last_call {
-            forward.push((zone.first_return, zone.last_call, value));
-        }
-    }
-    forward.sort_unstable();
-    if forward.windows(2).any(|pair| pair[1].0 < pair[0].1) {
-        return None;
-    }
-    // Where each cluster is placed. Forward zones are disjoint, so their starts are in order.
-    let mut places: Vec<(i64, bool, usize)> = Vec::new();
-    for (value, zone) in zones.iter().enumerate().filter(|(_, zone)| used(zone)) {
-        if zone.first_return < zone.last_call {
-            places.push((zone.first_return, true, value));
-            continue;
-        }
-        let around = forward.partition_point(|(start, ..)| *start < zone.last_call).checked_sub(1);
-        match around.map(|at| forward[at]).filter(|(_, end, _)| *end > zone.last_call) {
-            Some((_, end, _)) if zone.first_return < end => return None,
-            Some((_, end, _)) => places.push((end, false, value)),
-            None => places.push((zone.last_call, false, value)),
+            if zone.first_return < end {
+                return None;
+            }
+            (start, end) = (zone.first_return, zone.last_call);
+        } else if zone.last_call > start && zone.first_return < end {
+            return None;
         }
     }
     if !certify {
         return Some(Vec::new());
     }
+    let forward: Vec<(u32, u32)> =
+        zones().filter(|(_, z)| z.first_return < z.last_call).map(|(_, z)| (z.first_return, z.last_call)).collect();
+    // Where each cluster is placed: a backward one at its last call, or after what it starts in.
+    let place = |(value, zone): (u32, Value)| {
+        if zone.first_return < zone.last_call {
+            return (zone.first_return, true, value);
+        }
+        let around = forward.partition_point(|(start, _)| *start < zone.last_call).checked_sub(1);
+        let end = around.map(|at| forward[at].1).filter(|end| *end > zone.last_call);
+        (end.unwrap_or(zone.last_call), false, value)
+    };
+    let mut places: Vec<(u32, bool, u32)> = zones().map(place).collect();
     places.sort_unstable();
-    let mut clusters: Vec<Vec<usize>> = vec![Vec::new(); problem.values];
+    let mut clusters: Vec<Vec<usize>> = vec![Vec::new(); problem.values.len()];
     for (i, op) in problem.ops.iter().enumerate() {
         match op.action {
             Action::Write(value) => clusters[value as usize].insert(0, i),
@@ -64,5 +55,5 @@ pub(super) fn order(problem: &Problem, certify: bool) -> Option<Vec<usize>> {
             _ => {}
         }
     }
-    Some(places.into_iter().flat_map(|(.., value)| std::mem::take(&mut clusters[value])).collect())
+    Some(places.into_iter().flat_map(|(.., value)| std::mem::take(&mut clusters[value as usize])).collect())
 }
