@@ -25,6 +25,9 @@ const EXPLAINED: usize = 3;
 /// is searched again alone. Fixed, so that a result doesn't depend on the number of threads.
 const MEMORY_SHARES: usize = 32;
 
+/// So few operations are searched without help: asking other threads would take longer.
+const ALONE: usize = 1000;
+
 /// Checks that every register is linearizable.
 #[derive(Clone, Debug, Default)]
 pub struct Linearizable {
@@ -126,10 +129,13 @@ fn search_all(keys: &[KeyHistory<'_>], deadline: Deadline, memory_bytes: usize) 
     let search = |key: &KeyHistory<'_>, bytes| engine::search_until(key.initial, &key.entries, deadline, bytes, false);
     let mut largest_first: Vec<usize> = (0..keys.len()).collect();
     largest_first.sort_by_key(|at| std::cmp::Reverse(keys[*at].entries.len()));
-    // One at a time, so that no thread is left with several large ones at the end.
-    let by_size = largest_first.par_iter().with_max_len(1);
-    let mut found: Vec<(usize, Outcome)> =
-        by_size.map(|at| (*at, search(&keys[*at], memory_bytes / MEMORY_SHARES))).collect();
+    let one = |at: &usize| (*at, search(&keys[*at], memory_bytes / MEMORY_SHARES));
+    let mut found: Vec<(usize, Outcome)> = if keys.iter().map(|key| key.entries.len()).sum::<usize>() <= ALONE {
+        largest_first.iter().map(one).collect()
+    } else {
+        // One at a time, so that no thread is left with several large ones at the end.
+        largest_first.par_iter().with_max_len(1).map(one).collect()
+    };
     found.sort_unstable_by_key(|(at, _)| *at);
     let mut outcomes: Vec<Outcome> = found.into_iter().map(|(_, outcome)| outcome).collect();
     for (key, outcome) in keys.iter().zip(&mut outcomes) {

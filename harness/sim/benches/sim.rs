@@ -1,10 +1,11 @@
 //! How fast the simulator is: short runs per second, events per second, and virtual time against
-//! real time. All figures are for one core.
+//! real time; and what memory many runs take. All figures are for one core.
 //!
 //! `cargo bench -p duress-sim --bench sim [-- short checked long] [--runs N]`
 //!
 //! With `--runs`, each measurement is of so many runs, whatever that takes: for counting
-//! instructions.
+//! instructions. `-- memory` is only measured if asked for: it shows the process's memory after
+//! 1000, 10,000, … short runs with every checker, up to `--runs` (a million, unless told).
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -83,6 +84,27 @@ fn cpu_time() -> Option<Duration> {
     Some(Duration::from_nanos(told.split_whitespace().next()?.parse().ok()?))
 }
 
+/// This process's memory now, in KiB, where the system tells (Linux).
+fn resident() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/self/status").ok()?;
+    told.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+fn memory(runs: u64) {
+    let mut world = paxos_world();
+    let mut next = 1000;
+    for seed in 1..=runs {
+        let plan = short(seed);
+        let run = world.run(&plan, &paxos_config(seed, 5), &mut *registers(&plan, 55));
+        std::hint::black_box(judge(&run, &register_options(), true));
+        world.recycle(run);
+        if seed == next || seed == runs {
+            println!("after {seed} runs: {} KiB", resident().map_or("?".into(), |kib| kib.to_string()));
+            next = if seed < 100_000 { seed * 10 } else { seed + 100_000 };
+        }
+    }
+}
+
 fn short(seed: u64) -> SimPlan {
     let mut plan = SimPlan::new(5, 5, Duration::from_millis(1500), Seed(seed));
     plan.network.latency = Latency::between(Duration::from_millis(1), Duration::from_millis(10));
@@ -95,6 +117,9 @@ fn main() {
     let flag = only.iter().position(|arg| arg == "--runs");
     let runs = flag.map(|at| only.drain(at..).nth(1).and_then(|runs| runs.parse().ok()).expect("a number of runs"));
     let wanted = |name: &str| only.is_empty() || only.iter().any(|only| name.contains(only.as_str()));
+    if only.iter().any(|only| only == "memory") {
+        return memory(runs.unwrap_or(1_000_000));
+    }
     let mut world = paxos_world();
     if wanted("short") {
         measure(runs, |seed| {

@@ -383,7 +383,7 @@ where
         let (client, attempt) = (state.client, state.attempt);
         let Some(doing) = &mut state.doing else { return };
         doing.waiting = true;
-        let Some(request) = doing.request.clone() else { return };
+        let Some(request) = doing.request.clone().map(Box::new) else { return };
         let host = nodes + client;
         let (forth, back) = (self.s.links.open(host, node), self.s.links.open(node, host));
         let (up, life) = (self.s.nodes[node].up(), self.s.nodes[node].life);
@@ -426,7 +426,7 @@ where
         attempt: u32,
         life: u32,
         tries: u8,
-        request: M::Request,
+        request: Box<M::Request>,
     ) {
         let host = self.plan.nodes.len() + self.s.seats[seat as usize].client;
         if self.s.links.passes(host, usize::from(to)) {

@@ -13,7 +13,7 @@ pub(crate) enum Event<M: Machine> {
     /// Something reaches a seat's client host.
     Client { seat: u32, attempt: u32, input: ClientInput<M> },
     /// A request on a connection is sent again if its link is cut.
-    Resend { to: u16, seat: u32, attempt: u32, life: u32, tries: u8, request: M::Request },
+    Resend { to: u16, seat: u32, attempt: u32, life: u32, tries: u8, request: Box<M::Request> },
     /// An answer likewise.
     ResendAnswer { from: u16, seat: u32, attempt: u32, tries: u8, response: M::Response },
     /// A slot is asked what it does next.
@@ -64,7 +64,8 @@ pub(crate) enum NodeInput<M: Machine> {
         life: u32,
         seat: u32,
         attempt: u32,
-        request: M::Request,
+        /// Boxed: few of the many events are requests, and requests are long.
+        request: Box<M::Request>,
     },
     Fenced {
         life: u32,

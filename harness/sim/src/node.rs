@@ -347,7 +347,7 @@ where
                 let id = RequestId(
                     u64::from(self.s.next_request) << 32 | u64::from(seat & 0xffff) << 16 | u64::from(attempt & 0xffff),
                 );
-                self.step(node, Input::Request { id, request });
+                self.step(node, Input::Request { id, request: *request });
             }
             NodeInput::Fenced { life, victim } => {
                 if life == life_now {

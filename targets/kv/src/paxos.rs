@@ -82,6 +82,8 @@ pub struct Paxos {
     grant: Grant,
     /// Counts campaigns: each has its own random timeout.
     attempt: u64,
+    /// The present campaign's.
+    timeout: Duration,
     /// The highest round seen anywhere.
     highest_round: u64,
     /// Counts the rounds of messages this node has sent as a leader.
@@ -231,7 +233,7 @@ impl Machine for Paxos {
     type Response = Response;
 
     fn new(config: &Config, me: NodeId) -> Self {
-        Paxos {
+        let mut node = Paxos {
             config: Config { nodes: config.nodes.max(1), ..config.clone() },
             me,
             journal: Journal::default(),
@@ -248,6 +250,7 @@ impl Machine for Paxos {
             heard: None,
             grant: Grant::default(),
             attempt: 0,
+            timeout: Duration::ZERO,
             highest_round: 0,
             round: 0,
             last_round: Round::default(),
@@ -259,7 +262,9 @@ impl Machine for Paxos {
             records: 0,
             damaged: false,
             observed: None,
-        }
+        };
+        node.timeout = node.draw_timeout();
+        node
     }
 
     fn step(&mut self, input: Input<Self>, now: Reading, effects: &mut Effects<Self>) {

@@ -43,10 +43,16 @@ pub(super) struct Promised {
 impl Paxos {
     /// Puts the next campaign off by this attempt's timeout.
     pub(super) fn postpone(&mut self, now: Reading) {
-        self.deadline = now.monotonic + self.timeout();
+        self.deadline = now.monotonic + self.timeout;
     }
 
-    fn timeout(&self) -> Duration {
+    /// Begins another attempt, with a timeout of its own.
+    fn begin_attempt(&mut self) {
+        self.attempt += 1;
+        self.timeout = self.draw_timeout();
+    }
+
+    pub(super) fn draw_timeout(&self) -> Duration {
         let base = self.config.election_timeout;
         if self.bug(Bug::DuellingProposers) {
             return base;
@@ -92,7 +98,7 @@ impl Paxos {
 
     fn campaign(&mut self, now: Reading, effects: &mut Effects<Self>) {
         self.become_follower(None, now, effects);
-        self.attempt += 1;
+        self.begin_attempt();
         self.postpone(now);
         effects.set_timer(Timer::Election, self.deadline.saturating_sub(now.monotonic));
         effects.set_timer(Timer::Tick, self.config.heartbeat / 2);
@@ -314,7 +320,7 @@ impl Paxos {
             // Somebody else tries as well: leave it the field for a random time.
             Part::Candidate(_) => {
                 self.become_follower(None, now, effects);
-                self.attempt += 1;
+                self.begin_attempt();
                 self.postpone(now);
                 effects.set_timer(Timer::Election, self.deadline.saturating_sub(now.monotonic));
             }

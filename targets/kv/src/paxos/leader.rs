@@ -238,9 +238,11 @@ impl Paxos {
 
     /// Applies what a majority has accepted, and proposes what waited for room.
     pub(super) fn advance(&mut self, now: Reading, effects: &mut Effects<Self>) {
-        let chosen = self.by_majority(self.synced, |follower| follower.acked);
-        if chosen > self.commit() {
-            self.apply_through(chosen, effects);
+        if self.log.last() > self.commit() {
+            let chosen = self.by_majority(self.synced, |follower| follower.acked);
+            if chosen > self.commit() {
+                self.apply_through(chosen, effects);
+            }
         }
         let commit = self.commit();
         let Part::Leader(leader) = &mut self.part else { return };
