@@ -35,6 +35,12 @@ pub(crate) enum Command {
     Hunt(Box<HuntArgs>),
     /// Repeat what a hunt found
     Replay(ReplayArgs),
+    /// Explore every state of a tiny cluster with a model checker
+    #[command(after_help = crate::model::EXAMPLES)]
+    Model(Box<crate::model::ModelArgs>),
+    /// Play scripts in the simulator and on a real cluster, and compare what comes of them
+    #[command(after_help = crate::conform::EXAMPLES)]
+    Conform(crate::conform::ConformArgs),
     /// Judge a stored run again
     Check(CheckArgs),
     /// Show targets, workloads, faults, checkers and planted bugs
@@ -167,6 +173,10 @@ pub(crate) struct ReplayArgs {
     /// How often
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) times: u32,
+    /// On a real cluster the schedule is stretched by this factor: what was shrunk to the least
+    /// that does in virtual time leaves no room in real time
+    #[arg(long, value_name = "FACTOR", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) stretch: u32,
     /// Where real runs are kept
     #[arg(long, value_name = "DIR", default_value = "duress-runs")]
     pub(crate) out: PathBuf,

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::args::InsideArgs;
 use crate::exit::Failure;
 use crate::rundir::RunDir;
-use crate::{assemble, options, run};
+use crate::{assemble, conform, options, run};
 
 pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     duress_deploy::sandbox::prepare_inside().map_err(|e| Failure::infrastructure("can't prepare the sandbox", e))?;
@@ -19,7 +19,10 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::infrastructure(&format!("can't open {}", args.run.display()), e))?;
     log_to(&directory)?;
     let scenario = options::stored(&directory)?;
-    let assembled = assemble::assemble(&scenario, directory.path())?;
+    let mut assembled = assemble::assemble(&scenario, directory.path())?;
+    if directory.script().exists() {
+        assembled.generator = conform::read(&directory.script())?.generator();
+    }
     let progress = Progress::default();
     let time = scenario.time;
     let runtime = tokio::runtime::Builder::new_current_thread()

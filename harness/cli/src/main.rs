@@ -5,21 +5,26 @@
 //!   that can be run and judged, [`judge`] a stored run into a verdict.
 //! - [`bundled`] is the bundled cluster as a target of the real world, [`simulated`] of the
 //!   simulated one; [`service`] is what both have in common.
+//! - [`model`] explores every state of a tiny cluster.
+//! - [`conform`] plays [`script`]s in both worlds and compares.
 //! - [`hunt`] runs many seeds in the simulator, [`replay`] repeats what was found.
 
 mod args;
 mod assemble;
 mod bundled;
+mod conform;
 mod exit;
 mod hunt;
 mod inside;
 mod internal;
 mod judge;
 mod list;
+mod model;
 mod options;
 mod replay;
 mod run;
 mod rundir;
+mod script;
 mod service;
 mod simulated;
 
@@ -44,6 +49,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Hunt(args) => hunt::hunt(args),
         Command::Replay(args) => replay::replay(args),
+        Command::Model(args) => model::model(args),
+        Command::Conform(args) => conform::conform(args),
         Command::Check(args) => judge::check(args),
         Command::List(args) => list::list(args),
         Command::Preflight => list::preflight(),

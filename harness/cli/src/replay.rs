@@ -1,11 +1,13 @@
 //! `duress replay`: repeats what a hunt found, exactly in the simulator, or as far as that goes on
 //! a real cluster.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use duress_checkers::Verdict;
-use duress_fault::{Fault, Timed};
+use duress_checkers::{Class, Results, Verdict};
+use duress_fault::{Fault, Selector, Timed, Trigger};
+use duress_history::{Event, EventKind, Op};
 use duress_hunt::{BUDGET, Property, Repro, Step, What, judge, story, target_checkers, trace};
 use duress_scenario::{Faults, Scenario, Workload};
 use duress_sim::{SimFault, SimRun};
@@ -103,66 +105,141 @@ fn show_trace(repro: &Repro, run: &SimRun, mut steps: Vec<Step>) {
     }
 }
 
+/// How often a finding showed.
+#[derive(Default)]
+struct Tally {
+    shown: u32,
+    valid: u32,
+    /// Another promise was broken.
+    other: u32,
+    unknown: u32,
+    /// Runs that could not be carried out.
+    failed: u32,
+}
+
 /// Plays the schedule on a real cluster, again and again. There the file fixes what is asked for;
 /// what happens is up to the machine.
 fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let (scenario, left_out) = real(repro);
+    let (scenario, left_out) = real(repro, args.stretch);
     println!("{}", options::describe(&scenario));
-    for fault in &left_out {
-        println!("left out: {fault}, which a real cluster can't be made to do here");
+    let times = match args.stretch {
+        1 => "at the file's times".to_owned(),
+        factor => format!("with {factor} times the file's times"),
+    };
+    println!("on a real cluster: faults {times}, as many operations as go (the file's few seldom hit the moment)");
+    for what in &left_out {
+        println!("left out: {what}");
     }
-    let mut shown = 0;
-    let mut unknown = 0;
+    println!();
+    let mut tally = Tally::default();
     for number in 1..=args.times {
         let directory = RunDir::create(&args.out, &format!("{}-replay", scenario.name))
             .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", args.out.display()), e))?;
         write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
-        let judged = run::carry_out(&directory, &scenario, true, |_| {})?;
-        let violated = match &repro.property {
-            Property::Checker(name) => {
-                let reports = &judged.results.reports;
-                reports.iter().any(|report| report.checker == *name && report.verdict == Verdict::Invalid)
+        let said = match run::carry_out(&directory, &scenario, true, |_| {}) {
+            Ok(judged) => tally.count(&repro.property, &judged.results),
+            // One run that can't be carried out doesn't undo the others.
+            Err(Failure::Infrastructure(why)) if args.times > 1 => {
+                tally.failed += 1;
+                format!("not carried out: {why}")
             }
-            // In a real run a cluster that doesn't serve makes the verdict unknown.
-            _ => judged.results.class == Some(duress_checkers::Class::Unavailable),
+            Err(other) => return Err(other),
         };
-        shown += u32::from(violated);
-        unknown += u32::from(!violated && judged.results.verdict == Verdict::Unknown);
-        let word = if violated { "it shows" } else { "it doesn't show" };
-        println!(
-            "{number} of {}: {word} (verdict {}); {}",
-            args.times,
-            judged.results.verdict,
-            directory.path().display()
-        );
+        println!("{number:>4} of {}: {said}   {}", args.times, directory.path().display());
     }
-    println!("\n{} shows in {shown} of {} real runs", repro.property, args.times);
-    Ok(exit::of(match (shown, unknown) {
-        (0, 0) => Verdict::Valid,
-        (0, _) => Verdict::Unknown,
-        _ => Verdict::Invalid,
-    }))
+    println!("\n{}", tally.words(&repro.property, args.times));
+    match tally {
+        Tally { failed, .. } if failed == args.times => {
+            Err(Failure::Infrastructure("no run could be carried out".into()))
+        }
+        Tally { shown: 0, other: 0, unknown: 0, .. } => Ok(exit::of(Verdict::Valid)),
+        Tally { shown: 0, other: 0, .. } => Ok(exit::of(Verdict::Unknown)),
+        _ => Ok(exit::of(Verdict::Invalid)),
+    }
+}
+
+impl Tally {
+    /// Counts a run, and says what it showed.
+    fn count(&mut self, property: &Property, results: &Results) -> String {
+        let invalid: Vec<&str> = results
+            .reports
+            .iter()
+            .filter(|report| report.verdict == Verdict::Invalid)
+            .map(|report| report.checker.as_ref())
+            .collect();
+        let violated = match property {
+            Property::Checker(name) => invalid.contains(&name.as_str()),
+            // In a real run a cluster that doesn't serve makes the verdict unknown.
+            _ => results.class == Some(Class::Unavailable),
+        };
+        match (violated, results.verdict) {
+            (true, _) => {
+                self.shown += 1;
+                "it shows".into()
+            }
+            (false, Verdict::Valid) => {
+                self.valid += 1;
+                "it doesn't show (valid)".into()
+            }
+            (false, Verdict::Invalid) => {
+                self.other += 1;
+                format!("it doesn't show, but {} is violated", invalid.join(", "))
+            }
+            (false, Verdict::Unknown) => {
+                self.unknown += 1;
+                let why = results.reports.iter().find(|report| report.verdict == Verdict::Unknown);
+                format!("unknown: {}", why.map_or("", |report| report.summary.as_ref()))
+            }
+        }
+    }
+
+    fn words(&self, property: &Property, times: u32) -> String {
+        let mut text = format!("{property} shows in {} of {times} real runs", self.shown);
+        for (count, words) in [
+            (self.valid, "valid"),
+            (self.other, "with another violation"),
+            (self.unknown, "unknown"),
+            (self.failed, "not carried out"),
+        ] {
+            if count > 0 {
+                text += &format!("; {count} {words}");
+            }
+        }
+        text
+    }
 }
 
 /// The scenario that asks a real cluster for the same faults, under as much load as goes: the few
-/// operations that are left in the simulator would seldom hit the moment in reality.
-fn real(repro: &Repro) -> (Scenario, Vec<&'static str>) {
+/// operations that are left in the simulator would seldom hit the moment in reality. All times
+/// are stretched, and who led or held a lock in the simulator is named by that part.
+fn real(repro: &Repro, stretch: u32) -> (Scenario, Vec<String>) {
+    let run = simulator().simulate(&repro.case);
     let mut scenario = repro.case.scenario.clone();
     let mut left_out = Vec::new();
     let mut faults = Vec::new();
+    // Faults that are left out leave no gap in the numbers, which triggers refer to.
+    let mut renumbered = BTreeMap::new();
     for timed in &repro.case.schedule {
         let fault = match &timed.fault {
-            SimFault::Common(fault) => fault.clone(),
-            // The nearest thing: what was written stays, but memory is lost.
-            SimFault::PowerLoss(who) => Fault::Crash(who.clone()),
+            SimFault::Common(fault) => by_part(fault, timed.number, &run.events),
+            SimFault::PowerLoss(who) => {
+                left_out.push("what power loss does to disks: the nodes are only killed".to_owned());
+                Fault::Crash(who.clone())
+            }
             other => {
-                left_out.push(other.kind());
+                left_out.push(format!("{}, which a real cluster can't be made to do here", other.kind()));
                 continue;
             }
         };
         let number = faults.len() as u64 + 1;
-        let lasts = timed.lasts.max(Duration::from_millis(1));
-        faults.push(Timed { number, at: timed.at, lasts, fault, when: None });
+        renumbered.insert(timed.number, number);
+        let (at, lasts) = (timed.at * stretch, (timed.lasts * stretch).max(Duration::from_millis(1)));
+        faults.push(Timed { number, at, lasts, fault, when: timed.when.clone() });
+    }
+    for fault in &mut faults {
+        if let Some(Trigger::Faults { numbers, .. }) = &mut fault.when {
+            *numbers = numbers.iter().filter_map(|number| renumbered.get(number).copied()).collect();
+        }
     }
     let end = faults.iter().map(Timed::end).max().unwrap_or_default();
     scenario.time = scenario.time.max(end + Duration::from_secs(1));
@@ -183,4 +260,37 @@ fn real(repro: &Repro) -> (Scenario, Vec<&'static str>) {
         }
     }
     (scenario, left_out)
+}
+
+/// A fault of one host that led, or that was using what a lock protects, hits whoever does so: in
+/// reality it may be another one.
+fn by_part(fault: &Fault, number: u64, events: &[Event]) -> Fault {
+    let (Fault::Crash(Selector::Names(names)) | Fault::Pause(Selector::Names(names))) = fault else {
+        return fault.clone();
+    };
+    let [name] = &names[..] else { return fault.clone() };
+    let mut leads = false;
+    let mut at_work = BTreeMap::new();
+    for event in events {
+        match &event.kind {
+            EventKind::Observation(report) if report.node == *name && report.role.is_some() => leads = report.leads,
+            EventKind::Invoke(invocation) if matches!(invocation.op, Op::Access { .. }) => {
+                at_work.insert(invocation.process, invocation.client.as_ref().map(|client| client.host.clone()));
+            }
+            EventKind::Complete(completion) => {
+                at_work.remove(&completion.process);
+            }
+            EventKind::Fault(event) if event.fault == number => break,
+            _ => {}
+        }
+    }
+    let part = match () {
+        () if leads => Selector::Primary,
+        () if at_work.values().any(|host| host.as_ref() == Some(name)) => Selector::Holder,
+        () => return fault.clone(),
+    };
+    match fault {
+        Fault::Crash(_) => Fault::Crash(part),
+        _ => Fault::Pause(part),
+    }
 }

@@ -48,6 +48,11 @@ impl RunDir {
         self.0.join("scenario.yaml")
     }
 
+    /// The script that is played, if one is.
+    pub(crate) fn script(&self) -> PathBuf {
+        self.0.join("run.script")
+    }
+
     /// What happened.
     pub(crate) fn history(&self) -> PathBuf {
         self.0.join("history.jsonl")

@@ -14,6 +14,7 @@ use duress_machine::client::Answer;
 use duress_machine::{Machine, NodeId};
 use duress_scenario::Scenario;
 use duress_sim::{Ended, Happening, SimRun, World};
+use duress_workloads::Generator;
 use smol_str::ToSmolStr;
 
 use crate::args::RunArgs;
@@ -38,7 +39,7 @@ pub(crate) fn simulator() -> Box<dyn Simulator> {
 type Watcher<'a> = Option<&'a mut dyn FnMut(Step)>;
 
 impl Bundle {
-    fn carry_out(&mut self, case: &Case, watch: Watcher<'_>) -> SimRun {
+    fn carry_out(&mut self, case: &Case, generator: &mut dyn Generator, watch: Watcher<'_>) -> SimRun {
         let config = assemble::config(&case.scenario.target, case.seed().derive("target"));
         let clients = Clients {
             policy: assemble::policy(&case.scenario),
@@ -46,9 +47,11 @@ impl Bundle {
             has_log: service::has_log(&config),
         };
         match &config {
-            Config::Paxos(config) => carry_out(&mut self.paxos, case, clients, config, watch),
-            Config::PrimaryBackup(config) => carry_out(&mut self.primary_backup, case, clients, config, watch),
-            Config::Quorum(config) => carry_out(&mut self.quorum, case, clients, config, watch),
+            Config::Paxos(config) => carry_out(&mut self.paxos, case, (clients, generator), config, watch),
+            Config::PrimaryBackup(config) => {
+                carry_out(&mut self.primary_backup, case, (clients, generator), config, watch)
+            }
+            Config::Quorum(config) => carry_out(&mut self.quorum, case, (clients, generator), config, watch),
         }
     }
 }
@@ -56,7 +59,7 @@ impl Bundle {
 fn carry_out<M>(
     world: &mut Option<World<M, Clients>>,
     case: &Case,
-    clients: Clients,
+    (clients, generator): (Clients, &mut dyn Generator),
     config: &M::Config,
     watch: Watcher<'_>,
 ) -> SimRun
@@ -65,25 +68,36 @@ where
     M::Response: Answer,
 {
     let plan = case.plan(clients.policy.timeout);
-    let workload = duress_workloads::Workload::new(
-        duress_workloads::Config {
-            nodes: plan.nodes.len(),
-            concurrency: plan.concurrency,
-            time: plan.time,
-            options: assemble::workload_options(&case.scenario.workload),
-        },
-        plan.seed,
-    );
-    let mut generator = Selected::new(workload.generator, &case.operations, plan.concurrency);
     let world = world.get_or_insert_with(|| World::new(clients.clone()));
     world.set_service(clients);
     match watch {
-        None => world.run(&plan, config, &mut generator),
+        None => world.run(&plan, config, generator),
         Some(watch) => {
             let mut watcher = |at: Time, what: Happening<'_, M>| watch(step(at, what));
-            world.run_watched(&plan, config, &mut generator, &mut watcher)
+            world.run_watched(&plan, config, generator, &mut watcher)
         }
     }
+}
+
+/// The operations of a case.
+fn operations(case: &Case) -> Selected<'_, Box<dyn Generator>> {
+    let scenario = &case.scenario;
+    let concurrency = scenario.workload.concurrency().into();
+    let workload = duress_workloads::Workload::new(
+        duress_workloads::Config {
+            nodes: scenario.target.nodes().into(),
+            concurrency,
+            time: scenario.time,
+            options: assemble::workload_options(&scenario.workload),
+        },
+        case.seed(),
+    );
+    Selected::new(workload.generator, &case.operations, concurrency)
+}
+
+/// Carries out a case with other operations than its own.
+pub(crate) fn scripted(case: &Case, generator: &mut dyn Generator) -> SimRun {
+    Bundle::default().carry_out(case, generator, None)
 }
 
 /// The longest message that is shown, in characters.
@@ -114,11 +128,11 @@ fn step<M: Machine>(at: Time, what: Happening<'_, M>) -> Step {
 
 impl Simulator for Bundle {
     fn simulate(&mut self, case: &Case) -> SimRun {
-        self.carry_out(case, None)
+        self.carry_out(case, &mut operations(case), None)
     }
 
     fn traced(&mut self, case: &Case, watch: &mut dyn FnMut(Step)) -> SimRun {
-        self.carry_out(case, Some(watch))
+        self.carry_out(case, &mut operations(case), Some(watch))
     }
 
     fn recycle(&mut self, run: SimRun) {
@@ -149,11 +163,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     let case = Case::of(&scenario);
     let run = simulator().simulate(&case);
-    let mut history = Vec::new();
-    for event in &run.events {
-        jsonl::write(event, &mut history).map_err(|e| Failure::infrastructure("can't write the history", e))?;
-    }
-    write(&directory.history(), &history)?;
+    keep(&run, &directory)?;
     let judged = judge::judge(&directory, &scenario)?;
     judge::show(&judged, &directory, asked.json);
     if !asked.json {
@@ -161,9 +171,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         println!("simulated {simulated:.2} s in {} events; trace hash {:016x}", run.stats.events, run.trace_hash);
     }
     match &run.ended {
-        Ended::Panicked(said) => Err(Failure::Infrastructure(format!("a node panicked: {said}"))),
+        Ended::Panicked { node: None, said } => Err(Failure::Infrastructure(format!("the simulator panicked: {said}"))),
         _ => Ok(exit::of(judged.results.verdict)),
     }
+}
+
+/// Writes a run's history into its directory.
+pub(crate) fn keep(run: &SimRun, directory: &RunDir) -> Result<(), Failure> {
+    let mut history = Vec::new();
+    for event in &run.events {
+        jsonl::write(event, &mut history).map_err(|e| Failure::infrastructure("can't write the history", e))?;
+    }
+    write(&directory.history(), &history)
 }
 
 /// Writes a file of a run directory.

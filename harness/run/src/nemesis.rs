@@ -24,6 +24,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 4;
 /// A restarted node may take this long to answer.
 const READY: Duration = Duration::from_secs(20);
+/// How often the operator comes by.
+const OPERATOR: Duration = Duration::from_secs(1);
 /// How long a fault waits, at least, for whom it is to hit: a primary, a holder.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -113,6 +115,7 @@ impl Nemesis {
         for timed in schedule.faults() {
             faults.spawn(self.clone().carry_out(timed.clone(), began, halted.clone()));
         }
+        faults.spawn(self.clone().operator(halted));
         let mut result = Ok(());
         while let Some(ended) = faults.join_next().await {
             let ended = ended.unwrap_or_else(|e| Err(RunError::Harness(format!("a fault's task died: {e}"))));
@@ -120,6 +123,18 @@ impl Nemesis {
             result = result.and(ended);
         }
         result
+    }
+
+    /// While no fault is in force, the operator comes by and repairs what the cluster itself shut
+    /// off, as after every heal.
+    async fn operator(self: Arc<Self>, mut halted: watch::Receiver<bool>) -> Result<(), RunError> {
+        while !pause_until(Instant::now() + OPERATOR, &mut halted).await {
+            let force = self.force.lock().await;
+            if force.faults.is_empty() {
+                self.cluster.repair(READY).await?;
+            }
+        }
+        Ok(())
     }
 
     /// One fault, from its time to its heal.
@@ -155,12 +170,15 @@ impl Nemesis {
 
     async fn view(&self) -> View {
         let force = self.force.lock().await;
+        let nodes = &self.cluster.node_names;
+        // A node that something else has shut off is down as well: there is no process to hit.
+        let gone = nodes.iter().enumerate().filter(|(node, _)| !self.cluster.is_up(*node)).map(|(_, name)| name);
         View {
-            nodes: self.cluster.node_names.clone(),
+            nodes: nodes.clone(),
             clients: self.cluster.client_names.clone(),
             primaries: self.cluster.leaders(),
             holder: self.clients.holder(),
-            down: force.paused.keys().chain(force.crashed.keys()).cloned().collect(),
+            down: force.paused.keys().chain(force.crashed.keys()).chain(gone).cloned().collect(),
         }
     }
 

@@ -272,6 +272,8 @@ where
             ClientInput::Worked => return self.worked(seat),
             ClientInput::Timeout if !doing.waiting => return,
             ClientInput::Timeout if now < state.timeout_at => return self.arm(seat),
+            // Time is up before there was a connection.
+            ClientInput::Timeout if doing.asked.is_none() => client::Event::NotSent,
             ClientInput::Timeout | ClientInput::Lost => client::Event::Lost,
             ClientInput::NotSent => client::Event::NotSent,
             ClientInput::Paused => client::Event::Paused,
@@ -397,11 +399,14 @@ where
         }
         // The host has told of every connection to an earlier life that it is gone.
         idle.count = 0;
+        let gives_up = within.min(CONNECT);
         if !self.s.links.passes(host, node) || !back {
-            let gives_up = within.min(CONNECT);
             return self.after(gives_up, Event::Client { seat, attempt, input: ClientInput::NotSent });
         }
         let way = self.latency(host, node);
+        if 2 * way > gives_up {
+            return self.after(gives_up, Event::Client { seat, attempt, input: ClientInput::NotSent });
+        }
         if !up {
             return self.after(2 * way, Event::Client { seat, attempt, input: ClientInput::NotSent });
         }

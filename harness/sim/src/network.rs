@@ -16,10 +16,19 @@ const MILLISECOND: u64 = 1_000_000;
 /// When a packet that was not acknowledged is sent again, since it was sent first; TCP doubles
 /// the interval each time.
 pub(crate) const RESEND: [u64; 3] = [200 * MILLISECOND, 600 * MILLISECOND, 1000 * MILLISECOND];
-/// A client's connection is not given up by the system before the client's own patience ends, so
-/// its packets are sent again for longer.
-pub(crate) const RESEND_CLIENT: [u64; 4] =
-    [200 * MILLISECOND, 600 * MILLISECOND, 1400 * MILLISECOND, 3000 * MILLISECOND];
+/// A client's connection is not given up by the system, whether or not the client itself still
+/// waits: a request that its client has given up long ago reaches its node once the link is whole.
+/// (It goes on for longer; by then a run is over.)
+pub(crate) const RESEND_CLIENT: [u64; 8] = [
+    200 * MILLISECOND,
+    600 * MILLISECOND,
+    1_400 * MILLISECOND,
+    3_000 * MILLISECOND,
+    6_200 * MILLISECOND,
+    12_600 * MILLISECOND,
+    25_400 * MILLISECOND,
+    51_000 * MILLISECOND,
+];
 /// Without acknowledgement for so long, a connection between nodes is dead.
 pub(crate) const UNACKNOWLEDGED: u64 = 1000 * MILLISECOND;
 /// The pause before the first attempt to connect again, and the greatest.

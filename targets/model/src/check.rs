@@ -162,6 +162,8 @@ fn check_mode<M: Subject>(
         // A machine that panics is a fault of ours: let it be seen where it was made.
         explorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
+    // Paths to what was found are made by following them again.
+    checker.model().go_on();
     let mut discoveries = checker.discoveries();
     if [LINEARIZABLE, ONE_LEADER].iter().any(|name| discoveries.contains_key(name)) {
         stopped = Some(Stopped::Found);
@@ -200,12 +202,7 @@ fn steps_of(depth: usize) -> usize {
 ///
 /// # Errors
 /// If nothing can be served at the address.
-pub fn explore(
-    config: Config,
-    bounds: Bounds,
-    addr: SocketAddr,
-    serving: impl FnOnce(SocketAddr),
-) -> io::Result<()> {
+pub fn explore(config: Config, bounds: Bounds, addr: SocketAddr, serving: impl FnOnce(SocketAddr)) -> io::Result<()> {
     // Stateright panics where it can't listen.
     let addr = TcpListener::bind(addr)?.local_addr()?;
     serving(addr);

@@ -45,6 +45,11 @@ impl<M: Subject> Checked<M> {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Everything is as before [`stop`](Checked::stop).
+    pub(crate) fn go_on(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
+    }
+
     /// Whether `state` is the first of its kind.
     fn is_first(&self, name: &str, state: &State<M>) -> bool {
         let Some(first) = self.firsts.as_ref().and_then(|firsts| firsts.get(name)) else { return true };

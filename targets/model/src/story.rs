@@ -100,11 +100,9 @@ pub(crate) fn tell<M: Subject>(cluster: &Cluster<M>, broken: &'static str, actio
 
 fn place<M: Subject>(cluster: &Cluster<M>, action: &Action<M>) -> Place {
     match action {
-        Action::Deliver { envelope, .. } => Place::Link {
-            from: envelope.from,
-            to: envelope.to,
-            message: M::words(&cluster.config, &envelope.message),
-        },
+        Action::Deliver { envelope, .. } => {
+            Place::Link { from: envelope.from, to: envelope.to, message: M::words(&cluster.config, &envelope.message) }
+        }
         Action::TimeOut { node, .. }
         | Action::Synced { node }
         | Action::Crash { node, .. }

@@ -1,5 +1,7 @@
 //! The real binary on real clusters: the stories it ships, and what users and machines do to it.
 
+mod conformance;
+mod replay;
 mod robust;
 mod stories;
 mod support;
