@@ -228,7 +228,10 @@ pub fn hunt(
         let mut simulator = make();
         let checkers = target_checkers(simulator.as_ref(), scenario);
         let mut part = Hunted::default();
-        while !over() {
+        // One run in any case: a hunt that is ended at once says something all the same.
+        let mut begun = false;
+        while !begun || !over() {
+            begun = true;
             let number = next.fetch_add(1, Ordering::Relaxed);
             if options.runs.is_some_and(|runs| number >= runs) {
                 break;

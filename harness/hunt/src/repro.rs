@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{Case, Property, Selection};
+use counted::Counted;
+
+mod counted;
 
 /// A finding that can be repeated.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +48,7 @@ const MAX_FILE: usize = 1 << 20;
 const MAX_FAULTS: usize = 1_000;
 const MAX_NAMES: usize = 1_000;
 const MAX_OPERATIONS: usize = 100_000;
-const MAX_EVENTS: u64 = 1_000_000_000;
+const MAX_EVENTS: u64 = 20_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -244,6 +247,7 @@ impl Repro {
                 return Err(format!("longer than {} KiB, so it is no repro file", MAX_FILE >> 10));
             }
             let text = std::str::from_utf8(bytes).map_err(|e| format!("this is not UTF-8 text: {e}"))?;
+            serde_yaml::from_str::<Counted>(text).map_err(|e| clipped(&e.to_string()))?;
             let file: File = serde_yaml::from_str(text).map_err(|e| clipped(&e.to_string()))?;
             file.check()
         };

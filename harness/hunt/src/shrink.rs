@@ -210,10 +210,14 @@ impl Shrinker<'_> {
         self.try_case(candidate)
     }
 
-    /// The same with this seed, or else with one of a few others.
+    /// The same with this seed, or else with one of a few others. Also true if there is nothing to
+    /// change: another seed alone makes nothing smaller.
     fn attempt_with_seeds(&mut self, change: impl Fn(&mut Case)) -> bool {
         let mut candidate = self.best.clone();
         change(&mut candidate);
+        if candidate == self.best {
+            return true;
+        }
         let own = candidate.seed().0;
         let seeds = std::iter::once(own).chain((1..=SEEDS).filter(|seed| *seed != own));
         self.take_first(&mut seeds.map(|seed| {

@@ -76,13 +76,13 @@ pub fn in_words(failures: u64, runs: u64) -> String {
     )
 }
 
-/// A share in per cent, to two significant digits.
+/// A share in per cent, to two significant digits of it or of what is missing to all.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent <= 0.0 {
-        return "0 %".into();
+    if percent <= 0.0 || percent >= 100.0 {
+        return format!("{percent:.0} %");
     }
-    let digits = (1 - percent.log10().floor() as i32).clamp(0, 12) as usize;
+    let digits = (1 - percent.min(100.0 - percent).log10().floor() as i32).clamp(0, 12) as usize;
     let text = format!("{percent:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} %")
@@ -140,6 +140,10 @@ mod tests {
         assert_eq!(in_words(0, 0), "no run was judged: nothing is known");
         assert!(in_words(3, 1000).starts_with("3 of 1,000 runs failed: 0.3 %; "), "{}", in_words(3, 1000));
         assert_eq!(percent(1.0), "100 %");
+        assert_eq!(
+            (percent(0.997_8), percent(0.5), percent(0.000_15)),
+            ("99.78 %".into(), "50 %".into(), "0.015 %".into())
+        );
         assert_eq!(grouped(1_234_567), "1,234,567");
     }
 }
