@@ -47,8 +47,12 @@ pub(super) fn of<O: Object>(
     let reduction = Reduction { object, entries, limit, memory };
     let mut core = from;
     if let Some(stuck) = core.blocking {
-        let end = entries[stuck].returned.as_ref().map_or(u64::MAX, |(end, _)| *end);
-        core.calls.retain(|at| entries[*at].invoked < end);
+        let end = |at: usize| entries[at].returned.as_ref().map_or(u64::MAX, |(end, _)| *end);
+        if object.looks_ahead() {
+            core = reduction.shortest(core, (0..entries.len()).map(end).collect());
+        } else {
+            core.calls.retain(|at| entries[*at].invoked < end(stuck));
+        }
     }
     let classes = object.classes(entries);
     let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -96,6 +100,22 @@ struct Reduction<'o, O: Object> {
 }
 
 impl<O: Object> Reduction<'_, O> {
+    /// What was invoked before the first return up to which there is no order: for searches that
+    /// don't tell it. `ends`: when calls returned.
+    fn shortest(&self, mut core: Core, mut ends: Vec<u64>) -> Core {
+        ends.sort_unstable();
+        let (mut valid, mut invalid) = (0, ends.len());
+        while valid < invalid && !self.limit.passed() {
+            let middle = (valid + invalid) / 2;
+            let calls = (0..self.entries.len()).filter(|at| self.entries[*at].invoked < ends[middle]).collect();
+            match self.fails(calls) {
+                Some(less) => (core, invalid) = (less, middle),
+                None => valid = middle + 1,
+            }
+        }
+        Core { blocking: None, ..core }
+    }
+
     /// These calls as a core, if they have no order.
     fn fails(&self, calls: Vec<usize>) -> Option<Core> {
         let entries: Vec<Entry<_, _>> = calls.iter().map(|at| self.entries[*at].clone()).collect();
@@ -108,7 +128,7 @@ impl<O: Object> Reduction<'_, O> {
         }
         match self.object.search(&entries, self.limit, self.memory, false) {
             Outcome::NotLinearizable { stuck } => {
-                let blocking = Some(calls[stuck]);
+                let blocking = (!self.object.looks_ahead()).then_some(calls[stuck]);
                 Some(Core { calls, blocking, rule: None, minimal: true })
             }
             _ => None,

@@ -93,6 +93,10 @@ impl Object for KeyValue {
         Ok(())
     }
 
+    fn looks_ahead(&self) -> bool {
+        true
+    }
+
     fn search(&self, entries: &Entries<Text>, deadline: Deadline, memory_bytes: usize, _: bool) -> Outcome {
         let table = Prefixes::new(entries);
         let trail = Trail { prefixes: &table, at: table.start };

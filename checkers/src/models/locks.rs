@@ -37,6 +37,11 @@ impl Lock {
         Lock { discipline, holder: None, depth: 0, last_token: i64::MIN }
     }
 
+    /// A lock that a process holds, with a last token.
+    pub fn after(discipline: Discipline, holder: u64, last_token: i64) -> Lock {
+        Lock { discipline, holder: Some(holder), depth: 1, last_token }
+    }
+
     /// Who holds it.
     pub fn holder(&self) -> Option<u64> {
         self.holder

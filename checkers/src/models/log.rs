@@ -132,6 +132,10 @@ impl Object for Logs {
         Claims::of(entries).err()
     }
 
+    fn looks_ahead(&self) -> bool {
+        true
+    }
+
     fn search(&self, entries: &Entries<Log>, deadline: Deadline, memory_bytes: usize, _: bool) -> Outcome {
         let Ok(claims) = Claims::of(entries) else {
             return wgl::search_until(self.initial(), entries, deadline, memory_bytes);

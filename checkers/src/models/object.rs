@@ -117,6 +117,12 @@ pub(crate) trait Object: Sync {
         wgl::search_until(self.initial(), entries, deadline, memory_bytes)
     }
 
+    /// Whether the search gives up branches for what comes later, so that where it fails is not where
+    /// the first return is that no order explains.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     /// Calls that must be left out together, or not at all, for what has an order to keep one: a
     /// class per call, `None` for those that have to stay. By default only passive calls may go,
     /// each by itself.

@@ -1,0 +1,223 @@
+//! The ultimate oracle: what each model means, written down once more on the values of histories,
+//! and a search that tries every order.
+
+use std::collections::{BTreeMap, HashSet};
+
+use duress_history::Outcome;
+use duress_history::formats::{Edn, Failed, Function, Imported, ImportedOperation, NilRead};
+
+/// The state of any object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct State {
+    pub(crate) cells: BTreeMap<Edn, Edn>,
+    pub(crate) list: Vec<Edn>,
+    pub(crate) number: i64,
+    pub(crate) text: String,
+    pub(crate) holder: Option<u64>,
+}
+
+fn nil_if_none(value: Option<Edn>) -> Edn {
+    value.unwrap_or(Edn::Nil)
+}
+
+/// Lets an operation take effect. What it returns, or nothing if it can't be done.
+pub(crate) fn answer(model: &str, state: &mut State, process: u64, function: &Function, argument: &Edn) -> Option<Edn> {
+    let name = function.name();
+    Some(match (model, name) {
+        ("register" | "cas-register", "read") => nil_if_none(state.cells.get(&Edn::Nil).cloned()),
+        ("register" | "cas-register", "write") => {
+            state.cells.insert(Edn::Nil, argument.clone());
+            argument.clone()
+        }
+        ("cas-register", "cas") => {
+            let [from, to] = argument.as_sequence()? else { return None };
+            if nil_if_none(state.cells.get(&Edn::Nil).cloned()) != *from {
+                return None;
+            }
+            state.cells.insert(Edn::Nil, to.clone());
+            argument.clone()
+        }
+        ("multi-register", "txn") => {
+            let mut steps = Vec::new();
+            for step in argument.as_sequence()? {
+                let [what, register, value] = step.as_sequence()? else { return None };
+                let value = if *what == Edn::Keyword("r".into()) {
+                    nil_if_none(state.cells.get(register).cloned())
+                } else {
+                    state.cells.insert(register.clone(), value.clone());
+                    value.clone()
+                };
+                steps.push(Edn::Vector(vec![what.clone(), register.clone(), value]));
+            }
+            Edn::Vector(steps)
+        }
+        ("mutex", "acquire") if state.holder.is_none() => {
+            state.holder = Some(0);
+            Edn::Nil
+        }
+        ("mutex", "release") => {
+            state.holder.take()?;
+            Edn::Nil
+        }
+        ("owned-mutex" | "lock", "acquire") if state.holder.is_none() => {
+            state.holder = Some(process);
+            state.number += 1;
+            Edn::Int(state.number)
+        }
+        ("owned-mutex" | "lock", "release") if state.holder == Some(process) => {
+            state.holder = None;
+            Edn::Nil
+        }
+        ("reentrant-mutex", "acquire") if state.holder.is_none_or(|holder| holder == process) => {
+            state.holder = Some(process);
+            state.number += 1;
+            Edn::Nil
+        }
+        ("reentrant-mutex", "release") if state.holder == Some(process) => {
+            state.number -= 1;
+            state.holder = state.holder.filter(|_| state.number > 0);
+            Edn::Nil
+        }
+        ("counter", "add") => {
+            state.number += argument.as_int()?;
+            argument.clone()
+        }
+        ("counter", "read") => Edn::Int(state.number),
+        ("set", "add") => Edn::Bool(state.cells.insert(argument.clone(), Edn::Nil).is_none()),
+        ("set", "remove") => Edn::Bool(state.cells.remove(argument).is_some()),
+        ("set", "contains") => Edn::Bool(state.cells.contains_key(argument)),
+        ("set", "read") => Edn::Set(state.cells.keys().cloned().collect()),
+        ("queue", "enqueue") | ("stack", "push") | ("append-log", "append") => {
+            state.list.push(argument.clone());
+            match model {
+                "append-log" => Edn::Vector(vec![Edn::Int(state.list.len() as i64 - 1), argument.clone()]),
+                _ => argument.clone(),
+            }
+        }
+        ("priority-queue", "insert") => {
+            state.list.push(argument.clone());
+            state.list.sort();
+            argument.clone()
+        }
+        ("queue", "dequeue") | ("priority-queue", "extract-min") => {
+            if state.list.is_empty() {
+                Edn::Nil
+            } else {
+                state.list.remove(0)
+            }
+        }
+        ("stack", "pop") => nil_if_none(state.list.pop()),
+        ("append-log", "read") => Edn::Vector(state.list.clone()),
+        ("append-log", "get") => nil_if_none(state.list.get(usize::try_from(argument.as_int()?).ok()?).cloned()),
+        ("kv", "get") => Edn::Text(state.text.as_str().into()),
+        ("kv", "put") => {
+            let Edn::Text(text) = argument else { return None };
+            state.text = text.to_string();
+            argument.clone()
+        }
+        ("kv", "append") => {
+            let Edn::Text(text) = argument else { return None };
+            state.text.push_str(text);
+            argument.clone()
+        }
+        _ => return None,
+    })
+}
+
+/// The state after an operation that returned this, or of which nobody knows what it returned.
+/// Nothing if that can't be.
+pub(crate) fn step(
+    model: &str,
+    conventions_unknown: bool,
+    state: &State,
+    operation: &ImportedOperation,
+    result: Option<&Edn>,
+) -> Option<State> {
+    let mut after = state.clone();
+    let name = operation.function.name();
+    // A grant's token is any higher one.
+    if let ("lock", "acquire", Some(token)) = (model, name, result) {
+        let token = token.as_int()?;
+        answer(model, &mut after, operation.process.0, &operation.function, &operation.argument)?;
+        after.number = token;
+        return (token > state.number).then_some(after);
+    }
+    let is = answer(model, &mut after, operation.process.0, &operation.function, &operation.argument)?;
+    let Some(said) = result else { return Some(after) };
+    let fits = match (model, name) {
+        // Their results don't count.
+        (_, "write" | "put" | "enqueue" | "push" | "insert" | "acquire" | "release" | "cas") => true,
+        ("counter", "add") | ("kv", "append") => true,
+        // These may or may not say more.
+        ("set", "add" | "remove") if !matches!(said, Edn::Bool(_)) => true,
+        ("append-log", "append") if said.as_sequence().is_none() => true,
+        ("multi-register", _) => {
+            let nil = |step: &Edn| step.as_sequence().is_some_and(|step| step[2] == Edn::Nil);
+            let (is, said) = (is.as_sequence()?, said.as_sequence()?);
+            is.iter().zip(said).all(|(is, said)| is == said || (conventions_unknown && nil(said)))
+        }
+        _ => is == *said,
+    };
+    fits.then_some(after)
+}
+
+/// One operation that may have to be ordered.
+struct Candidate<'h> {
+    operation: &'h ImportedOperation,
+    /// `None`: it need not have happened.
+    end: Option<u64>,
+    /// It asserts that the register did not hold its `from`.
+    asserts: bool,
+}
+
+/// Whether all operations of a history on one key have an order. Tries every one; remembers only
+/// dead ends.
+pub(crate) fn is_linearizable(model: &str, history: &Imported, key: &Option<Edn>) -> bool {
+    let unknown = history.conventions.nil_read == NilRead::Unknown;
+    let mut candidates = Vec::new();
+    for operation in history.operations.iter().filter(|o| o.key == *key) {
+        let end = operation.completed.map(|end| end.index);
+        let silent = unknown && operation.function.reads() && operation.result == Some(Edn::Nil);
+        match operation.outcome {
+            Outcome::Ok if !silent => candidates.push(Candidate { operation, end, asserts: false }),
+            Outcome::Info => candidates.push(Candidate { operation, end: None, asserts: false }),
+            Outcome::Fail if operation.function == Function::Cas && operation.error.is_none() => {
+                if history.conventions.failed == Failed::Assert {
+                    candidates.push(Candidate { operation, end, asserts: true });
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(candidates.len() <= 32, "too many for the naive search");
+    let mut dead = HashSet::new();
+    let start = State { number: if model == "lock" { i64::MIN / 2 } else { 0 }, ..State::default() };
+    let left = (1u64 << candidates.len()) - 1;
+    order(model, unknown, &candidates, left as u32, &start, &mut dead)
+}
+
+fn order(
+    model: &str,
+    unknown: bool,
+    candidates: &[Candidate<'_>],
+    left: u32,
+    state: &State,
+    dead: &mut HashSet<(u32, State)>,
+) -> bool {
+    let remaining = || candidates.iter().enumerate().filter(move |(at, _)| left & (1 << at) != 0);
+    let Some(first_return) = remaining().filter_map(|(_, c)| c.end).min() else { return true };
+    if !dead.insert((left, state.clone())) {
+        return false;
+    }
+    remaining().filter(|(_, c)| c.operation.invoked.index < first_return).any(|(at, c)| {
+        let result = c.operation.result.as_ref().filter(|_| c.end.is_some());
+        let after = if c.asserts {
+            step(model, unknown, state, c.operation, None).is_none().then(|| state.clone())
+        } else if c.end.is_some() {
+            step(model, unknown, state, c.operation, Some(result.unwrap_or(&Edn::Nil)))
+        } else {
+            step(model, unknown, state, c.operation, None)
+        };
+        after.is_some_and(|after| order(model, unknown, candidates, left & !(1 << at), &after, dead))
+    })
+}
