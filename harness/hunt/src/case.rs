@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use duress_history::{Completion, Outcome, Ret};
-use duress_scenario::{Faults, Scenario, Workload};
+use duress_scenario::{Faults, Heal, Scenario, Workload};
 use duress_seed::Seed;
 use duress_sim::{Chance, Clocks, Disk, Latency, Network, SimPlan, Timed};
 use duress_workloads::{FinalOp, Generator, Next, Slot};
@@ -71,6 +71,10 @@ impl Case {
             schedule: self.schedule.clone(),
             seed: self.seed(),
             recovery: scenario.limits.recovery,
+            heal_first: match scenario.limits.heal {
+                Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
+                Some(Heal::All) | None => None,
+            },
             patience: call_timeout + longest_fault + Duration::from_secs(5),
             fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
             max_operations: scenario.limits.history_events / 2,

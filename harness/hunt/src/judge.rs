@@ -98,9 +98,13 @@ pub fn judge(run: &SimRun, checkers: &[Box<dyn Checker>], budget: &Budget) -> Ju
             let said = "No client got an answer, though nothing had been done to the cluster.";
             violated(Property::Unavailable, said.into(), Vec::new());
         }
-        Ended::Unavailable { stuck } => {
+        Ended::Unavailable { away, stuck } => {
             let names: Vec<&str> = stuck.iter().map(|(host, _)| host.as_str()).collect();
-            let said = format!("Everything was healed, and {} did not serve again.", names.join(", "));
+            let healed = match away.is_empty() {
+                true => "Everything was healed".to_owned(),
+                false => format!("Everything but {} was healed, which is a quorum", away.join(", ")),
+            };
+            let said = format!("{healed}, and {} did not serve again.", names.join(", "));
             let why = stuck.iter().map(|(host, why)| format!("{host}: {why}"));
             violated(Property::Unavailable, said, why.collect());
         }

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use duress_fault::{Kind, Plan, Selector, Sides, Trigger};
-use duress_scenario::{Faults, Scenario, Target, Workload};
+use duress_scenario::{Faults, Heal, Scenario, Target, Workload};
 use duress_seed::{Decision, Seed};
 use duress_sim::{Crash, Latency, SimFault, Timed, Transport};
 
@@ -91,6 +91,7 @@ mod about {
     pub(super) const NETWORK: u64 = 9;
     pub(super) const DISK: u64 = 10;
     pub(super) const SCRIPT: u64 = 11;
+    pub(super) const HEAL: u64 = 12;
 }
 
 /// No hunted run is longer than this many events, 50 times what an ordinary one takes.
@@ -184,6 +185,10 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
         Faults::Scripted(faults) => script(faults, (pace, operations), &case.scenario, &draw),
         Faults::Planned(plan) => planned(plan, &case.scenario, &draw),
     };
+    if case.scenario.limits.heal.is_none() && scenario.target.quorum().is_some() {
+        let quorum = draw.decide(about::HEAL, 0).chance(0.5);
+        case.scenario.limits.heal = Some(if quorum { Heal::Quorum } else { Heal::All });
+    }
     case.schedule.extend(extra(extras, &case.scenario, &draw));
     case.schedule.sort_by_key(|timed| (timed.at, timed.number));
     network(&mut case, &draw);

@@ -521,6 +521,7 @@ where
             let who = Slot { index: seat as usize, process: Process(process) };
             self.generator.completed(who, &completion, now);
             self.s.busy_slots -= 1;
+            self.seen(|lookout, _| lookout.operation());
         }
         self.record(EventKind::Complete(completion));
         match purpose {

@@ -8,17 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_fault::{Resolved, View};
+use duress_fault::{Effect, Lookout, Resolved, Turn, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_machine::client::Answer;
 use duress_machine::{Machine, Role};
+use duress_seed::shuffled;
 use smol_str::SmolStr;
 
-use crate::Service;
 use crate::event::Event;
 use crate::faults::Deed;
 use crate::node::role_name;
+use crate::phases::{PATIENCE, nanos};
 use crate::world::{InForce, Running};
+use crate::{Service, SimPlan};
 
 /// A fault that finds nobody to hit looks again after this long, in nanoseconds.
 const AGAIN: u64 = 5_000_000;
@@ -58,6 +60,53 @@ where
         }
     }
 
+    /// Tells the lookout what is seen; the faults that this fires come when their delays are over.
+    pub(crate) fn seen(&mut self, what: impl FnOnce(&mut Lookout, &SimPlan) -> Vec<u64>) {
+        if self.s.lookout.is_idle() {
+            return;
+        }
+        for number in what(&mut self.s.lookout, self.plan) {
+            let Some(place) = self.plan.schedule.iter().position(|timed| timed.number == number) else { continue };
+            self.s.fired.insert(place as u32);
+            let timed = &self.plan.schedule[place];
+            self.come(place as u32, self.s.now.saturating_add(nanos(timed.at)));
+        }
+    }
+
+    /// A fault is to be injected at this moment, or as soon after as there is whom to hit.
+    pub(crate) fn come(&mut self, place: u32, at: u64) {
+        let patience = self.plan.schedule[place as usize].lasts.max(PATIENCE);
+        self.at(at, Event::Inject { fault: place, until: at.saturating_add(nanos(patience)) });
+    }
+
+    /// The main phase is over: faults that still wait are on record as not injected.
+    pub(crate) fn give_up_waiting(&mut self) {
+        let plan = self.plan;
+        for (place, timed) in plan.schedule.iter().enumerate() {
+            let Some(trigger) = &timed.when else { continue };
+            if self.s.lookout.waiting().any(|number| number == timed.number) {
+                self.not_injected(place as u32, &format!("it waited in vain for its trigger ({trigger})"));
+            } else if self.s.fired.contains(&(place as u32)) {
+                self.not_injected(place as u32, "the main phase was over before its time came");
+            }
+        }
+        self.s.lookout = Lookout::default();
+        self.s.fired.clear();
+    }
+
+    /// A fault that hit nobody is on record as not proven.
+    fn not_injected(&mut self, place: u32, why: &str) {
+        let timed = &self.plan.schedule[place as usize];
+        let (number, kind) = (timed.number, timed.fault.kind());
+        let what = format!("{kind}: not injected: {why}");
+        for stage in [Stage::Start, Stage::End] {
+            let (what, hosts, links) = (what.clone(), Vec::new(), Vec::new());
+            self.fault_event(FaultEvent { fault: number, stage, kind: kind.into(), what, hosts, links });
+        }
+        self.evidence(number, Stage::Start, false, what, Measured::new());
+        self.s.coverage.count(kind, "nobody", "not injected");
+    }
+
     /// A fault's time has come.
     pub(crate) fn inject(&mut self, place: u32, until: u64) {
         if !self.in_main() {
@@ -66,22 +115,60 @@ where
         let timed = &self.plan.schedule[place as usize];
         let seed = self.plan.seed.derive("nemesis");
         match timed.fault.resolve(&self.view(), seed, timed.number) {
-            Ok((resolved, deed)) => self.apply(place, resolved, deed),
+            Ok((resolved, deed)) => {
+                self.s.fired.remove(&place);
+                self.apply(timed.number, Some(place), resolved, deed);
+            }
             // A primary or a holder may be there in a moment.
             Err(why) if why.may_pass() && self.s.now < until => {
                 self.after(AGAIN, Event::Inject { fault: place, until });
             }
             Err(why) => {
-                let kind = timed.fault.kind();
-                let what = format!("{kind}: not injected: {why}");
-                let (number, hosts) = (timed.number, Vec::new());
-                for stage in [Stage::Start, Stage::End] {
-                    let (what, hosts) = (what.clone(), hosts.clone());
-                    let links = Vec::new();
-                    self.fault_event(FaultEvent { fault: number, stage, kind: kind.into(), what, hosts, links });
-                }
-                self.evidence(number, Stage::Start, false, what, Measured::new());
-                self.s.coverage.count(kind, "nobody", "not injected");
+                self.s.fired.remove(&place);
+                self.not_injected(place, &why.to_string());
+            }
+        }
+    }
+
+    /// Takes the nodes down, or cuts them off from everybody, that are not healed first. Returns
+    /// whether there are any.
+    pub(crate) fn hold_the_rest(&mut self) {
+        let Some(first) = self.plan.heal_first.filter(|first| *first < self.plan.nodes.len()) else { return };
+        let seed = self.plan.seed.derive("heal");
+        let order = shuffled(seed, &[1], self.plan.nodes.len());
+        let names = |part: &[usize]| {
+            let mut part = part.to_vec();
+            part.sort_unstable();
+            part.into_iter().map(|at| self.plan.nodes[at].clone()).collect::<Vec<Host>>()
+        };
+        let (healed, rest) = (names(&order[..first]), names(&order[first..]));
+        let held = held_back(&healed, &rest, &self.plan.clients, seed.decide(&[2]).chance(0.5));
+        let deed = if held.links.is_empty() { Deed::Kill } else { Deed::Cut };
+        let number = self.next_unscheduled();
+        self.apply(number, None, held, deed);
+    }
+
+    /// Whether all that is in force is what holds the rest of the nodes back.
+    pub(crate) fn only_the_rest_is_held(&self) -> bool {
+        matches!(&self.s.in_force[..], [one] if one.place.is_none() && !one.healing)
+    }
+
+    /// The nodes that are not held back while they are to serve alone.
+    pub(crate) fn healed_first(&self) -> Vec<usize> {
+        let held = self.away();
+        (0..self.plan.nodes.len()).filter(|node| !held.contains(&self.plan.nodes[*node])).collect()
+    }
+
+    /// The nodes that are held back.
+    pub(crate) fn away(&self) -> Vec<Host> {
+        let Some(one) = self.s.in_force.iter().find(|one| one.place.is_none()) else { return Vec::new() };
+        match one.resolved.links.is_empty() {
+            true => one.resolved.hosts.clone(),
+            // Each of them is cut off from every client, and nobody else is.
+            false => {
+                let from =
+                    |node: &&Host| one.resolved.links.iter().any(|(a, b)| a == *node && self.plan.clients.contains(b));
+                self.plan.nodes.iter().filter(from).cloned().collect()
             }
         }
     }
@@ -95,7 +182,7 @@ where
         links.iter().map(|(from, to)| self.s.links.dropped[self.s.links.link(*from, *to)]).sum()
     }
 
-    fn apply(&mut self, place: u32, resolved: Resolved, deed: Deed) {
+    fn apply(&mut self, number: u64, place: Option<u32>, resolved: Resolved, deed: Deed) {
         self.cover(&resolved, deed);
         let links = self.links_of(&resolved);
         let dropped_before = self.dropped_on(&links);
@@ -112,11 +199,18 @@ where
                 self.strike(host, deed);
             }
         }
-        let number = self.plan.schedule[place as usize].number;
         let event = event_of(number, Stage::Start, &resolved);
         self.fault_event(event);
-        let in_force =
-            InForce { place, resolved, deed, dropped_before, healing: false, awaiting: Vec::new(), healed_at: 0 };
+        let in_force = InForce {
+            number,
+            place,
+            resolved,
+            deed,
+            dropped_before,
+            healing: false,
+            awaiting: Vec::new(),
+            healed_at: 0,
+        };
         let (proven, during, measured) = self.measure(&in_force, Stage::Start);
         let what = match before.is_empty() {
             true => format!("before: as it should be; {during}"),
@@ -124,9 +218,9 @@ where
         };
         self.evidence(number, Stage::Start, proven && before.is_empty(), what, measured);
         self.s.in_force.push(in_force);
-        let lasts = self.plan.schedule[place as usize].lasts;
-        let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX >> 2);
-        self.after(lasts, Event::Heal { fault: place });
+        if let Some(place) = place {
+            self.after(nanos(self.plan.schedule[place as usize].lasts), Event::Heal { fault: place });
+        }
     }
 
     fn victims(&self, resolved: &Resolved) -> Vec<usize> {
@@ -227,7 +321,13 @@ where
 
     /// A fault's time is over.
     pub(crate) fn heal(&mut self, place: u32) {
-        let Some(at) = self.s.in_force.iter().position(|one| one.place == place && !one.healing) else { return };
+        if let Some(at) = self.s.in_force.iter().position(|one| one.place == Some(place) && !one.healing) {
+            self.heal_at(at);
+        }
+    }
+
+    /// Heals what is in force at this place in the list, which isn't being healed yet.
+    pub(crate) fn heal_at(&mut self, at: usize) {
         let (links, deed, hosts) = {
             let one = &self.s.in_force[at];
             (self.links_of(&one.resolved), one.deed, self.victims(&one.resolved))
@@ -247,7 +347,7 @@ where
                 }
             }
         }
-        let event = event_of(self.plan.schedule[place as usize].number, Stage::End, &self.s.in_force[at].resolved);
+        let event = event_of(self.s.in_force[at].number, Stage::End, &self.s.in_force[at].resolved);
         self.fault_event(event);
         let now = self.s.now;
         let one = &mut self.s.in_force[at];
@@ -283,8 +383,7 @@ where
         while let Some(at) = self.s.in_force.iter().position(|one| one.healing && one.awaiting.is_empty()) {
             let one = self.s.in_force.remove(at);
             let (proven, what, measured) = self.measure(&one, Stage::End);
-            let number = self.plan.schedule[one.place as usize].number;
-            self.evidence(number, Stage::End, proven, what, measured);
+            self.evidence(one.number, Stage::End, proven, what, measured);
             if self.s.in_force.is_empty() {
                 self.operator();
             }
@@ -307,6 +406,8 @@ where
     fn fault_event(&mut self, event: FaultEvent) {
         self.s.digest.word(event.fault);
         self.trace(32, event.stage as u64);
+        let turn = if event.stage == Stage::Start { Turn::Starts } else { Turn::Ends };
+        self.seen(|lookout, _| lookout.fault(event.fault, turn));
         self.record(EventKind::Fault(event));
     }
 
@@ -507,6 +608,22 @@ where
             "at rest"
         }
     }
+}
+
+/// The fault that holds the rest of the nodes back while others are healed: they are down, or cut
+/// off from everybody.
+fn held_back(healed: &[Host], rest: &[Host], clients: &[Host], crash: bool) -> Resolved {
+    let (rest_words, healed_words) = (rest.join(" "), healed.join(" "));
+    if crash {
+        let what = format!("crash: {rest_words}, while {healed_words} are healed");
+        return Resolved { kind: "crash", effect: Effect::Kill, what, hosts: rest.to_vec(), links: BTreeSet::new() };
+    }
+    let others = healed.iter().chain(clients);
+    let pairs = others.flat_map(|other| rest.iter().map(move |node| (other.clone(), node.clone())));
+    let links: BTreeSet<(Host, Host)> = pairs.flat_map(|(a, b)| [(a.clone(), b.clone()), (b, a)]).collect();
+    let hosts: BTreeSet<Host> = links.iter().map(|(from, _)| from.clone()).collect();
+    let what = format!("partition: {rest_words} cut off from everybody, while {healed_words} are healed");
+    Resolved { kind: "partition", effect: Effect::Cut, what, hosts: hosts.into_iter().collect(), links }
 }
 
 fn event_of(number: u64, stage: Stage, resolved: &Resolved) -> FaultEvent {

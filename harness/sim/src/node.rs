@@ -204,6 +204,7 @@ where
         state.timers.clear();
         state.report = None;
         self.trace(kind::DOWN, u64::from(node));
+        self.seen(|lookout, plan| lookout.down(&plan.nodes[place]));
         self.show(Happening::Down { node: NodeId(node) });
         self.disconnect_node(place);
         self.reset_attempts(node);
@@ -508,6 +509,10 @@ where
         if changed {
             let report = self.node_report(node, &status);
             self.record(EventKind::Observation(report));
+            self.seen(|lookout, plan| {
+                let (name, role) = (&plan.nodes[usize::from(node)], role_name(status.role));
+                lookout.role(name, role, status.role.leads(), status.term)
+            });
             self.somebody_reported(node, &status);
         }
     }

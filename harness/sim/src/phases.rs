@@ -21,8 +21,10 @@ pub(crate) enum Stage {
     Boot,
     /// The workload runs and faults are injected.
     Main,
-    /// Everything is being healed.
+    /// Everything is being healed, or everything but the nodes that are held back.
     Healing,
+    /// A quorum has been healed; its nodes are asked until they answer.
+    Quorum,
     /// Healed; operations in progress come to their ends.
     Draining,
     /// Every node is asked until it answers.
@@ -41,9 +43,9 @@ const ASK_ANYWAY: u64 = 2_000 * MILLISECOND;
 /// The pause between a probe that failed and the next.
 const AGAIN: u64 = 20 * MILLISECOND;
 /// How long a fault waits, at least, for whom it is to hit.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX >> 2)
 }
 
@@ -100,7 +102,9 @@ where
     /// A probe asks its node again. A register of its own each time, so that what becomes of the
     /// write never matters.
     pub(crate) fn probe(&mut self, seat: u32) {
-        if self.s.seats[seat as usize].doing.is_some() || !matches!(self.s.stage, Stage::Boot | Stage::Recovery) {
+        if self.s.seats[seat as usize].doing.is_some()
+            || !matches!(self.s.stage, Stage::Boot | Stage::Quorum | Stage::Recovery)
+        {
             return;
         }
         let number = self.s.next_probe;
@@ -115,10 +119,10 @@ where
         self.s.seats[seat as usize].purpose = Purpose::Probe { answered: true };
         match self.s.stage {
             Stage::Boot => self.begin_main(),
-            Stage::Recovery => {
+            Stage::Quorum | Stage::Recovery => {
                 let waiting = |seat: &_| matches!(seat, Purpose::Probe { answered: false });
                 if !self.s.seats.iter().any(|seat| waiting(&seat.purpose)) {
-                    self.recovered();
+                    if self.s.stage == Stage::Quorum { self.quorum_serves() } else { self.recovered() }
                 }
             }
             _ => {}
@@ -134,10 +138,11 @@ where
             self.after(0, Event::Slot { seat: slot as u32 });
         }
         for (place, timed) in self.plan.schedule.iter().enumerate() {
-            let at = self.s.now + nanos(timed.at);
-            let until = at + nanos(timed.lasts.max(PATIENCE));
-            self.at(at, Event::Inject { fault: place as u32, until });
+            if timed.when.is_none() {
+                self.come(place as u32, self.s.now.saturating_add(nanos(timed.at)));
+            }
         }
+        self.s.lookout.begin();
         self.after(nanos(self.plan.time), Event::MainOver);
         if self.plan.concurrency == 0 {
             self.main_over();
@@ -169,17 +174,45 @@ where
             return;
         }
         self.enter(Stage::Healing);
+        self.give_up_waiting();
+        // Before anything is healed, so that who is to stay away is never there in between.
+        self.hold_the_rest();
+        for place in 0..self.plan.schedule.len() {
+            self.heal(place as u32);
+        }
+        self.all_healed();
+    }
+
+    /// A quorum has been healed, and no more: it must serve.
+    fn begin_quorum(&mut self) {
+        self.enter(Stage::Quorum);
+        for node in self.healed_first() {
+            // Somebody also comes by and starts what the cluster itself shut off.
+            if self.s.nodes[node].down_by.is_some() {
+                self.start_node(node as u16);
+            }
+            let seat = self.extra_seat(Purpose::Probe { answered: false }, node, node);
+            self.after(0, Event::Probe { seat });
+        }
+        self.bound(nanos(self.plan.recovery));
+    }
+
+    /// A quorum serves: now the rest is healed, too.
+    fn quorum_serves(&mut self) {
+        self.enter(Stage::Healing);
         for at in (0..self.s.in_force.len()).rev() {
             if !self.s.in_force[at].healing {
-                let place = self.s.in_force[at].place;
-                self.heal(place);
+                self.heal_at(at);
             }
         }
         self.all_healed();
     }
 
-    /// Goes on if nothing is in force any more.
+    /// Goes on if nothing is in force any more, or nothing but what is to stay for now.
     pub(crate) fn all_healed(&mut self) {
+        if self.s.stage == Stage::Healing && self.only_the_rest_is_held() {
+            return self.begin_quorum();
+        }
         if self.s.stage != Stage::Healing || !self.s.in_force.is_empty() {
             return;
         }
@@ -288,9 +321,9 @@ where
         }
         match self.s.stage {
             Stage::Boot => self.over(Ended::NeverServed),
-            Stage::Recovery => {
-                let stuck = self.stuck();
-                self.over(Ended::Unavailable { stuck });
+            Stage::Quorum | Stage::Recovery => {
+                let (away, stuck) = (self.away(), self.stuck());
+                self.over(Ended::Unavailable { away, stuck });
             }
             Stage::Converging => {
                 self.s.converged = false;

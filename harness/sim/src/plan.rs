@@ -31,6 +31,10 @@ pub struct SimPlan {
     pub seed: Seed,
     /// How long the healed target may take to answer again.
     pub recovery: Duration,
+    /// So many nodes, drawn from the seed, are healed first and must answer within
+    /// [`recovery`](SimPlan::recovery), while all others are down or cut off from everybody.
+    /// `None`: everything is healed at once.
+    pub heal_first: Option<usize>,
     /// An operation may take this long before its client host is given up on.
     pub patience: Duration,
     /// Whether the resource that locks protect checks tokens.
@@ -65,6 +69,7 @@ impl SimPlan {
             schedule: Vec::new(),
             seed,
             recovery: Duration::from_secs(15),
+            heal_first: None,
             patience: Duration::from_secs(30),
             fencing: true,
             max_operations: u64::MAX,

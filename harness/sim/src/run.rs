@@ -34,8 +34,10 @@ pub enum Ended {
     },
     /// No client got an answer, though nothing had been done to the cluster.
     NeverServed,
-    /// Everything was healed, and these nodes did not answer within the bound.
+    /// Everything was healed, or a quorum, and these nodes did not answer within the bound.
     Unavailable {
+        /// The nodes that were down or cut off all the while; empty if everything was healed.
+        away: Vec<Host>,
         /// Each with what it last said of itself and of the attempt to ask it.
         stuck: Vec<(Host, String)>,
     },

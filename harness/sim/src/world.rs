@@ -1,9 +1,10 @@
 //! The world itself: its state, its loop, and what every part of it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use duress_fault::Lookout;
 use duress_history::{Event as HistoryEvent, EventKind, Header, Host, Time};
 use duress_machine::client::Answer;
 use duress_machine::{Effects, Machine};
@@ -51,8 +52,11 @@ pub struct World<M: Machine, S> {
 /// A fault in force, or being healed.
 #[derive(Debug)]
 pub(crate) struct InForce {
-    /// Its place in the plan's schedule.
-    pub(crate) place: u32,
+    /// Its number.
+    pub(crate) number: u64,
+    /// Its place in the plan's schedule; `None` of the fault that holds the rest of the nodes
+    /// down while a quorum is healed first.
+    pub(crate) place: Option<u32>,
     pub(crate) resolved: duress_fault::Resolved,
     pub(crate) deed: Deed,
     pub(crate) dropped_before: u64,
@@ -78,6 +82,10 @@ pub(crate) struct State<M: Machine> {
     pub(crate) resource: BTreeMap<SmolStr, u64>,
     pub(crate) effects: Effects<M>,
     pub(crate) in_force: Vec<InForce>,
+    /// Watches for the triggers of faults.
+    pub(crate) lookout: Lookout,
+    /// Faults whose triggers have fired and that are not yet injected, by their places.
+    pub(crate) fired: BTreeSet<u32>,
     pub(crate) history: Vec<HistoryEvent>,
     pub(crate) digest: Digest,
     pub(crate) stats: Stats,
@@ -119,6 +127,8 @@ impl<M: Machine> Default for State<M> {
             resource: BTreeMap::new(),
             effects: Effects::default(),
             in_force: Vec::new(),
+            lookout: Lookout::default(),
+            fired: BTreeSet::new(),
             history: Vec::new(),
             digest: Digest::default(),
             stats: Stats::default(),
@@ -175,6 +185,9 @@ impl<M: Machine> State<M> {
         self.resource.clear();
         self.effects = Effects::default();
         self.in_force.clear();
+        self.lookout =
+            Lookout::new(plan.schedule.iter().filter_map(|timed| Some((timed.number, timed.when.as_ref()?))));
+        self.fired.clear();
         self.history.clear();
         self.digest = Digest::default();
         self.stats = Stats::default();
