@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Run many seeds of a scenario in the simulator, looking for one that breaks a promise
     #[command(after_help = HUNT_EXAMPLES)]
     Hunt(Box<HuntArgs>),
+    /// Show what faults a scenario brings, and when, without running anything
+    #[command(after_help = crate::schedule::EXAMPLES)]
+    Schedule(Box<crate::schedule::ScheduleArgs>),
     /// Repeat what a hunt found
     Replay(ReplayArgs),
     /// Explore every state of a tiny cluster with a model checker

@@ -10,7 +10,7 @@ use duress_kv::config::Config;
 use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::client::Policy;
 use duress_run::{Plan, Target};
-use duress_scenario::{Scenario, Workload, target};
+use duress_scenario::{Heal, Scenario, Workload, target};
 use duress_seed::Seed;
 use duress_workloads::{Generator, lock, register, set};
 
@@ -54,6 +54,10 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         schedule,
         seed,
         recovery: scenario.limits.recovery,
+        heal_first: match scenario.limits.heal {
+            Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
+            Some(Heal::All) | None => None,
+        },
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
         fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
         sabotage: sabotage(),

@@ -63,6 +63,9 @@ fn facts(directory: &RunDir) -> Vec<terminal::Fact> {
             match ended.recovery {
                 Some(recovery) => format!("{} after everything was healed", seconds(recovery)),
                 None if ended.interrupted => "not waited for: the run was interrupted".to_string(),
+                None if !ended.away.is_empty() => {
+                    format!("never again without {}, though the others are a quorum", ended.away.join(", "))
+                }
                 None => "never again, though everything was healed".to_string(),
             },
         ),

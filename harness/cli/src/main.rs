@@ -1,5 +1,6 @@
 //! The `duress` binary: the one place that names everything.
 //!
+//! - [`schedule`] shows a scenario's faults before anything runs.
 //! - [`run`] and [`inside`] are the two halves of `duress run`: outside and inside the sandbox.
 //! - [`options`] turns the command line into a scenario, [`assemble`] a scenario into something
 //!   that can be run and judged, [`judge`] a stored run into a verdict.
@@ -24,6 +25,7 @@ mod options;
 mod replay;
 mod run;
 mod rundir;
+mod schedule;
 mod script;
 mod service;
 mod simulated;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(args) if args.world == "sim" => simulated::run(args),
         Command::Run(args) => run::run(args),
         Command::Hunt(args) => hunt::hunt(args),
+        Command::Schedule(args) => schedule::schedule(args),
         Command::Replay(args) => replay::replay(args),
         Command::Model(args) => model::model(args),
         Command::Conform(args) => conform::conform(args),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use duress_fault::{Fault, Grudge, Host, Selector, Sides};
+use duress_fault::{Fault, Grudge, Host, Part, Selector, Sides, Trigger, Turn};
 use duress_scenario::Scenario;
 use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, Timed, Transport};
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,23 @@ struct TimedRow {
     at: Span,
     lasts: Span,
     fault: FaultRow,
+    /// What it waits for first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<TriggerRow>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum TriggerRow {
+    Becomes {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+        part: String,
+        nth: u32,
+    },
+    Starts(Vec<u64>),
+    Ends(Vec<u64>),
+    Operations(u64),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -425,6 +442,17 @@ fn write_links(grudge: &Grudge) -> LinksRow {
     }
 }
 
+fn write_trigger(trigger: &Trigger) -> TriggerRow {
+    match trigger {
+        Trigger::Becomes { node, part, nth } => {
+            TriggerRow::Becomes { node: node.as_ref().map(ToString::to_string), part: part.name().into(), nth: *nth }
+        }
+        Trigger::Faults { numbers, turn: Turn::Starts } => TriggerRow::Starts(numbers.iter().copied().collect()),
+        Trigger::Faults { numbers, turn: Turn::Ends } => TriggerRow::Ends(numbers.iter().copied().collect()),
+        Trigger::Operations(count) => TriggerRow::Operations(*count),
+    }
+}
+
 fn write_timed(timed: &Timed) -> TimedRow {
     let fault = match &timed.fault {
         SimFault::Common(Fault::Partition { grudge, clients }) => {
@@ -442,7 +470,8 @@ fn write_timed(timed: &Timed) -> TimedRow {
         SimFault::ClockRate { who, ppm } => FaultRow::ClockRate { who: write_who(who), ppm: *ppm },
         SimFault::SlowNode { who, by } => FaultRow::SlowNode { who: write_who(who), by: Span(*by) },
     };
-    TimedRow { number: timed.number, at: Span(timed.at), lasts: Span(timed.lasts), fault }
+    let when = timed.when.as_ref().map(write_trigger);
+    TimedRow { number: timed.number, at: Span(timed.at), lasts: Span(timed.lasts), fault, when }
 }
 
 /// What a row's names are checked against.
@@ -475,6 +504,25 @@ impl Reader<'_> {
                 }
                 Ok(selector)
             }
+        }
+    }
+
+    /// A fault that waits for one that isn't there never begins, which does no harm.
+    fn trigger(&self, row: &TriggerRow) -> Checked<Trigger> {
+        let faults = |numbers: &[u64], turn| {
+            most("the faults that a fault waits for", numbers.len(), MAX_FAULTS)?;
+            Ok(Trigger::Faults { numbers: numbers.iter().copied().collect(), turn })
+        };
+        match row {
+            TriggerRow::Becomes { node, part, nth } => {
+                let unknown = || format!("fault {}: no node becomes `{}`", self.number, clip_name(part));
+                let part = Part::named(part).filter(|part| part.fits(self.scenario.target.leads()));
+                let node = node.as_ref().map(|node| self.host(node)).transpose()?;
+                Ok(Trigger::Becomes { node, part: part.ok_or_else(unknown)?, nth: *nth })
+            }
+            TriggerRow::Starts(numbers) => faults(numbers, Turn::Starts),
+            TriggerRow::Ends(numbers) => faults(numbers, Turn::Ends),
+            TriggerRow::Operations(count) => Ok(Trigger::Operations(*count)),
         }
     }
 
@@ -538,5 +586,11 @@ fn read_timed(row: &TimedRow, hosts: &BTreeSet<Host>, scenario: &Scenario) -> Ch
         }
         FaultRow::SlowNode { who, by } => SimFault::SlowNode { who: nodes_only(who)?, by: by.0 },
     };
-    Ok(Timed { number: row.number, at: row.at.0, lasts: row.lasts.0, fault, when: None })
+    Ok(Timed {
+        number: row.number,
+        at: row.at.0,
+        lasts: row.lasts.0,
+        fault,
+        when: row.when.as_ref().map(|when| reader.trigger(when)).transpose()?,
+    })
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use duress_fault::{Fault, Grudge, Selector};
 use duress_history::{EventKind, Host, Phase};
-use duress_scenario::{Scenario, Workload};
+use duress_scenario::{Heal, Scenario, Workload};
 use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, SimRun, Timed};
 
 use crate::story::is_probe;

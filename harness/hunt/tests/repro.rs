@@ -9,7 +9,23 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("lock-pause", include_str!("../../../examples/lock-pause.yaml")),
     ("paxos-crashes", include_str!("../../../examples/paxos-crashes.yaml")),
     ("quorum-r2w2", include_str!("../../../examples/quorum-r2w2.yaml")),
+    ("takeover-cut", include_str!("../../../examples/takeover-cut.yaml")),
+    ("triggers", TRIGGERS),
 ];
+
+/// Every kind of trigger.
+const TRIGGERS: &str = "
+target: paxos
+faults:
+  - {when: {node: n2, becomes: candidate, nth: 2}, after: 40ms, lasts: 1s, pause: n2}
+  - {when: {operations: 500}, lasts: 1s, crash: one}
+  - at: 5s
+    sequence:
+      - {name: a, lasts: 2s, partition: bare-majority}
+      - parallel: [{lasts: 1s, crash: n1}, {lasts: 2s, crash: n2}]
+      - {lasts: 1s, pause: primary-and-backup}
+  - {when: {starts: a}, lasts: 1s, pause: one}
+";
 
 fn scenarios() -> Vec<Scenario> {
     let mut all: Vec<Scenario> =

@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 use tokio::sync::{mpsc, watch};
 
 use crate::frames::{self, Receiver, Sender};
+use crate::lookout::Sightings;
 use crate::{NodeMessage, Plan, Recorder, RunError, Target};
 
 /// Faults that nobody scheduled (a node that died by itself, a node that was fenced off by
@@ -24,6 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) local: Local,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) recorder: Recorder,
+    pub(crate) sightings: Sightings,
     pub(crate) node_names: Vec<Host>,
     pub(crate) client_names: Vec<Host>,
     directory: PathBuf,
@@ -86,6 +88,7 @@ impl Cluster {
             local,
             target,
             recorder,
+            sightings: Sightings::new(&plan.schedule),
             node_names: plan.nodes.clone(),
             client_names: plan.clients.clone(),
             directory: plan.directory.clone(),
@@ -147,6 +150,7 @@ impl Cluster {
             state.control = None;
             state.report = None;
             process.kill()?;
+            self.sightings.down(&self.node_names[node]);
         }
         Ok(())
     }
@@ -245,7 +249,7 @@ impl Cluster {
         }));
     }
 
-    fn next_unscheduled(&self) -> u64 {
+    pub(crate) fn next_unscheduled(&self) -> u64 {
         let mut next = lock(&self.unscheduled);
         *next += 1;
         *next
@@ -303,6 +307,7 @@ impl Cluster {
         state.down_by = Some((fault, "exit".into()));
         drop(state);
         let name = &self.node_names[node];
+        self.sightings.down(name);
         let how = status.map_or_else(|| "closed its control channel".into(), |status| format!("ended: {status}"));
         let what = format!("{name} {how}, and nobody asked it to; see {}", self.log(node).display());
         self.unscheduled_event(fault, Stage::Start, "exit", name, what.clone());
@@ -396,6 +401,7 @@ impl Cluster {
         let Some(last) = &mut state.report else {
             state.report = Some(report.clone());
             drop(state);
+            self.sightings.report(&report);
             self.recorder.record(EventKind::Observation(report));
             return;
         };
@@ -407,6 +413,7 @@ impl Cluster {
             *last = report.clone();
         }
         drop(state);
+        self.sightings.report(&report);
         if checkpoint || changed {
             self.recorder.record(EventKind::Observation(report));
         }

@@ -12,6 +12,7 @@
 mod clients;
 mod cluster;
 mod frames;
+mod lookout;
 mod nemesis;
 mod phases;
 mod progress;

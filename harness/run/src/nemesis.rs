@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duress_deploy::ProcessState;
 use duress_fabric::Rule;
-use duress_fault::{Effect, Resolved, Schedule, Timed, View};
+use duress_fault::{Effect, HeldBack, Resolved, Schedule, Timed, Turn, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_seed::Seed;
 use smol_str::SmolStr;
@@ -78,7 +78,7 @@ impl Victims for Resolved {
 
 /// A fault in force. Only [`Nemesis::heal`] ends it, and whoever applied it must.
 #[must_use = "a fault that is applied must be healed"]
-struct InForce {
+pub(crate) struct InForce {
     number: u64,
     resolved: Resolved,
     dropped_before: u64,
@@ -144,7 +144,18 @@ impl Nemesis {
         began: Instant,
         mut halted: watch::Receiver<bool>,
     ) -> Result<(), RunError> {
+        let began = match &timed.when {
+            None => began,
+            Some(trigger) => tokio::select! {
+                fired = self.cluster.sightings.fired(timed.number) => fired,
+                _ = halted.wait_for(|halted| *halted) => {
+                    self.record_impossible(&timed, &format!("it waited in vain for its trigger ({trigger})"));
+                    return Ok(());
+                }
+            },
+        };
         if pause_until(began + timed.at, &mut halted).await {
+            self.record_too_late(&timed);
             return Ok(());
         }
         let deadline = Instant::now() + timed.lasts.max(PATIENCE);
@@ -154,6 +165,7 @@ impl Nemesis {
                 // A primary or a holder may be there in a moment.
                 Err(why) if why.may_pass() && Instant::now() < deadline => {
                     if pause_until(Instant::now() + Duration::from_millis(5), &mut halted).await {
+                        self.record_too_late(&timed);
                         return Ok(());
                     }
                 }
@@ -182,6 +194,19 @@ impl Nemesis {
         }
     }
 
+    /// A fault that had waited for something, and whose time had not come when the main phase was
+    /// over, is on record. Other faults belong to times that the run never reached.
+    fn record_too_late(&self, timed: &Timed) {
+        if timed.when.is_some() {
+            self.record_impossible(timed, "the main phase was over before its time came");
+        }
+    }
+
+    /// Keeps the nodes away that are not healed first; what it returns must be healed.
+    pub(crate) async fn hold_back(self: &Arc<Self>, held: &HeldBack) -> Result<InForce, RunError> {
+        self.apply(self.cluster.next_unscheduled(), held.fault.clone()).await
+    }
+
     /// A fault whose target never was there is on record as not proven.
     fn record_impossible(&self, timed: &Timed, why: &str) {
         let number = timed.number;
@@ -198,6 +223,9 @@ impl Nemesis {
             }));
         }
         self.evidence(number, Stage::Start, false, what, BTreeMap::new());
+        for turn in [Turn::Starts, Turn::Ends] {
+            self.cluster.sightings.fault(number, turn);
+        }
     }
 
     async fn apply(self: &Arc<Self>, number: u64, resolved: Resolved) -> Result<InForce, RunError> {
@@ -262,7 +290,7 @@ impl Nemesis {
         Ok(wrong)
     }
 
-    async fn heal(self: &Arc<Self>, in_force: InForce) -> Result<(), RunError> {
+    pub(crate) async fn heal(self: &Arc<Self>, in_force: InForce) -> Result<(), RunError> {
         let mut force = self.force.lock().await;
         let resolved = &in_force.resolved;
         for link in &resolved.links {
@@ -337,6 +365,8 @@ impl Nemesis {
             hosts: in_force.resolved.hosts.clone(),
             links: in_force.resolved.links.iter().cloned().collect(),
         }));
+        let turn = if stage == Stage::Start { Turn::Starts } else { Turn::Ends };
+        self.cluster.sightings.fault(in_force.number, turn);
     }
 
     fn evidence(&self, fault: u64, stage: Stage, proven: bool, what: String, measured: BTreeMap<SmolStr, f64>) {

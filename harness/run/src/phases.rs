@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duress_deploy::{DeployError, HostSpec, Local};
-use duress_fault::Schedule;
+use duress_fault::{HeldBack, Schedule};
 use duress_history::{EventKind, Header, Host, Op, Outcome, Phase, Time, Value};
 use duress_seed::Seed;
 use duress_workloads::{FinalOp, Generator};
@@ -44,6 +44,10 @@ pub struct Plan {
     pub seed: Seed,
     /// How long the healed target may take to answer again.
     pub recovery: Duration,
+    /// So many nodes, drawn from the seed, are healed first and must answer within
+    /// [`recovery`](Plan::recovery), while all others are down or cut off from everybody. `None`:
+    /// everything is healed at once.
+    pub heal_first: Option<usize>,
     /// An operation may take this long before its client host is given up on.
     pub patience: Duration,
     /// Whether the resource that locks protect checks tokens.
@@ -66,6 +70,10 @@ pub struct Ended {
     pub main: Duration,
     /// From the healing of all faults until every node answered; `None` if that never came.
     pub recovery: Option<Duration>,
+    /// The nodes that were down or cut off when the others, a quorum, did not answer in time; empty
+    /// if that was not asked for or did not happen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<Host>,
     /// Somebody stopped the run before its time.
     pub interrupted: bool,
     /// CPU time of the harness in the main phase: fabric, clients' slots, nemesis, recorder.
@@ -161,7 +169,8 @@ async fn go(
     let seed = plan.seed.derive("nemesis");
     let nemesis = Nemesis::new(cluster.clone(), clients.clone(), progress.clone(), seed, plan.sabotage.clone());
     nemesis.check_network().await?;
-    if !serves(&clients, plan, READY, Any).await {
+    let all: Vec<usize> = (0..plan.nodes.len()).collect();
+    if !serves(&clients, &all, READY, Any).await {
         return Err(RunError::NeverServed(READY));
     }
     ended.serving = began.elapsed();
@@ -169,6 +178,7 @@ async fn go(
     enter(recorder, &progress, Phase::Main);
     let cpu = (duress_deploy::cpu_time_self(), cluster.cpu_times().1);
     let main = Instant::now();
+    cluster.sightings.begin();
     let generator = Arc::new(Mutex::new(generator));
     let (halt, halted) = watch::channel(false);
     let mut slots = tokio::task::JoinSet::new();
@@ -182,6 +192,17 @@ async fn go(
         () = async { while slots.join_next().await.is_some() {} } => {}
         () = enough(&progress, plan.max_operations) => {}
     }
+    let held = match plan.heal_first {
+        Some(first) if !ended.interrupted => {
+            HeldBack::draw(&plan.nodes, &plan.clients, first, plan.seed.derive("heal"))
+        }
+        _ => None,
+    };
+    // Before anything is healed, so that who is to stay away is never there in between.
+    let held_back = match &held {
+        Some(held) => Some(nemesis.hold_back(held).await?),
+        None => None,
+    };
     halt.send_replace(true);
     ended.main = main.elapsed();
     ended.harness_cpu = duress_deploy::cpu_time_self().saturating_sub(cpu.0);
@@ -189,11 +210,21 @@ async fn go(
     // Heals whatever is still in force.
     schedule.await.map_err(|e| RunError::Harness(format!("the nemesis died: {e}")))??;
 
+    let mut quorum_serves = true;
+    if let (Some(held), Some(held_back)) = (held, held_back) {
+        let quorum: Vec<usize> = held.healed.iter().filter_map(|node| cluster.node_index(node)).collect();
+        quorum_serves = serves(&clients, &quorum, plan.recovery, All).await;
+        nemesis.heal(held_back).await?;
+        if !quorum_serves {
+            ended.away = held.away;
+        }
+    }
+
     enter(recorder, &progress, Phase::Recovery);
     let healed = Instant::now();
     cluster.repair(READY).await?;
     while slots.join_next().await.is_some() {}
-    if !ended.interrupted && serves(&clients, plan, plan.recovery, All).await {
+    if quorum_serves && !ended.interrupted && serves(&clients, &all, plan.recovery, All).await {
         ended.recovery = Some(healed.elapsed());
         enter(recorder, &progress, Phase::Final);
         finale(plan, &cluster, &clients, &generator).await;
@@ -229,11 +260,11 @@ enum Answering {
 }
 
 /// Asks nodes, all at the same time and again and again, until they have answered an operation.
-async fn serves(clients: &Arc<Clients>, plan: &Plan, within: Duration, which: Answering) -> bool {
+async fn serves(clients: &Arc<Clients>, nodes: &[usize], within: Duration, which: Answering) -> bool {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut asked = tokio::task::JoinSet::new();
     let deadline = Instant::now() + within;
-    for node in 0..plan.nodes.len() {
+    for node in nodes.iter().copied() {
         let clients = clients.clone();
         let mut seat = clients.extra_seat(node, node);
         asked.spawn(async move {

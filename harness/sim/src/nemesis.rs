@@ -8,11 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_fault::{Effect, Lookout, Resolved, Turn, View};
+use duress_fault::{Effect, HeldBack, Lookout, Resolved, Turn, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_machine::client::Answer;
 use duress_machine::{Machine, Role};
-use duress_seed::shuffled;
 use smol_str::SmolStr;
 
 use crate::event::Event;
@@ -130,22 +129,18 @@ where
         }
     }
 
-    /// Takes the nodes down, or cuts them off from everybody, that are not healed first. Returns
-    /// whether there are any.
+    /// Keeps the nodes away that are not healed first, if there are any.
     pub(crate) fn hold_the_rest(&mut self) {
-        let Some(first) = self.plan.heal_first.filter(|first| *first < self.plan.nodes.len()) else { return };
-        let seed = self.plan.seed.derive("heal");
-        let order = shuffled(seed, &[1], self.plan.nodes.len());
-        let names = |part: &[usize]| {
-            let mut part = part.to_vec();
-            part.sort_unstable();
-            part.into_iter().map(|at| self.plan.nodes[at].clone()).collect::<Vec<Host>>()
-        };
-        let (healed, rest) = (names(&order[..first]), names(&order[first..]));
-        let held = held_back(&healed, &rest, &self.plan.clients, seed.decide(&[2]).chance(0.5));
-        let deed = if held.links.is_empty() { Deed::Kill } else { Deed::Cut };
-        let number = self.next_unscheduled();
-        self.apply(number, None, held, deed);
+        let plan = self.plan;
+        let held = plan
+            .heal_first
+            .and_then(|first| HeldBack::draw(&plan.nodes, &plan.clients, first, plan.seed.derive("heal")));
+        if let Some(held) = &held {
+            let deed = if held.fault.effect == Effect::Cut { Deed::Cut } else { Deed::Kill };
+            let number = self.next_unscheduled();
+            self.apply(number, None, held.fault.clone(), deed);
+        }
+        self.s.held = held;
     }
 
     /// Whether all that is in force is what holds the rest of the nodes back.
@@ -153,24 +148,10 @@ where
         matches!(&self.s.in_force[..], [one] if one.place.is_none() && !one.healing)
     }
 
-    /// The nodes that are not held back while they are to serve alone.
+    /// The nodes that must serve while the rest is held back.
     pub(crate) fn healed_first(&self) -> Vec<usize> {
-        let held = self.away();
-        (0..self.plan.nodes.len()).filter(|node| !held.contains(&self.plan.nodes[*node])).collect()
-    }
-
-    /// The nodes that are held back.
-    pub(crate) fn away(&self) -> Vec<Host> {
-        let Some(one) = self.s.in_force.iter().find(|one| one.place.is_none()) else { return Vec::new() };
-        match one.resolved.links.is_empty() {
-            true => one.resolved.hosts.clone(),
-            // Each of them is cut off from every client, and nobody else is.
-            false => {
-                let from =
-                    |node: &&Host| one.resolved.links.iter().any(|(a, b)| a == *node && self.plan.clients.contains(b));
-                self.plan.nodes.iter().filter(from).cloned().collect()
-            }
-        }
+        let healed = self.s.held.iter().flat_map(|held| &held.healed);
+        healed.filter_map(|node| self.host(node)).collect()
     }
 
     fn links_of(&self, resolved: &Resolved) -> Vec<(usize, usize)> {
@@ -608,22 +589,6 @@ where
             "at rest"
         }
     }
-}
-
-/// The fault that holds the rest of the nodes back while others are healed: they are down, or cut
-/// off from everybody.
-fn held_back(healed: &[Host], rest: &[Host], clients: &[Host], crash: bool) -> Resolved {
-    let (rest_words, healed_words) = (rest.join(" "), healed.join(" "));
-    if crash {
-        let what = format!("crash: {rest_words}, while {healed_words} are healed");
-        return Resolved { kind: "crash", effect: Effect::Kill, what, hosts: rest.to_vec(), links: BTreeSet::new() };
-    }
-    let others = healed.iter().chain(clients);
-    let pairs = others.flat_map(|other| rest.iter().map(move |node| (other.clone(), node.clone())));
-    let links: BTreeSet<(Host, Host)> = pairs.flat_map(|(a, b)| [(a.clone(), b.clone()), (b, a)]).collect();
-    let hosts: BTreeSet<Host> = links.iter().map(|(from, _)| from.clone()).collect();
-    let what = format!("partition: {rest_words} cut off from everybody, while {healed_words} are healed");
-    Resolved { kind: "partition", effect: Effect::Cut, what, hosts: hosts.into_iter().collect(), links }
 }
 
 fn event_of(number: u64, stage: Stage, resolved: &Resolved) -> FaultEvent {

@@ -199,6 +199,7 @@ where
 
     /// A quorum serves: now the rest is healed, too.
     fn quorum_serves(&mut self) {
+        self.s.held = None;
         self.enter(Stage::Healing);
         for at in (0..self.s.in_force.len()).rev() {
             if !self.s.in_force[at].healing {
@@ -322,7 +323,8 @@ where
         match self.s.stage {
             Stage::Boot => self.over(Ended::NeverServed),
             Stage::Quorum | Stage::Recovery => {
-                let (away, stuck) = (self.away(), self.stuck());
+                let stuck = self.stuck();
+                let away = self.s.held.take().map(|held| held.away).unwrap_or_default();
                 self.over(Ended::Unavailable { away, stuck });
             }
             Stage::Converging => {

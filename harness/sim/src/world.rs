@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use duress_fault::Lookout;
+use duress_fault::{HeldBack, Lookout};
 use duress_history::{Event as HistoryEvent, EventKind, Header, Host, Time};
 use duress_machine::client::Answer;
 use duress_machine::{Effects, Machine};
@@ -82,6 +82,8 @@ pub(crate) struct State<M: Machine> {
     pub(crate) resource: BTreeMap<SmolStr, u64>,
     pub(crate) effects: Effects<M>,
     pub(crate) in_force: Vec<InForce>,
+    /// The nodes that are held back while a quorum must serve.
+    pub(crate) held: Option<HeldBack>,
     /// Watches for the triggers of faults.
     pub(crate) lookout: Lookout,
     /// Faults whose triggers have fired and that are not yet injected, by their places.
@@ -127,6 +129,7 @@ impl<M: Machine> Default for State<M> {
             resource: BTreeMap::new(),
             effects: Effects::default(),
             in_force: Vec::new(),
+            held: None,
             lookout: Lookout::default(),
             fired: BTreeSet::new(),
             history: Vec::new(),
@@ -188,6 +191,7 @@ impl<M: Machine> State<M> {
         self.lookout =
             Lookout::new(plan.schedule.iter().filter_map(|timed| Some((timed.number, timed.when.as_ref()?))));
         self.fired.clear();
+        self.held = None;
         self.history.clear();
         self.digest = Digest::default();
         self.stats = Stats::default();

@@ -9,12 +9,14 @@
 //! This crate knows nothing of how a fault is applied, proven or healed.
 
 mod grudge;
+mod hold;
 mod plan;
 mod resolve;
 mod schedule;
 mod trigger;
 
 pub use grudge::{Grudge, Sides};
+pub use hold::HeldBack;
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};
 pub use schedule::{Schedule, Timed};
