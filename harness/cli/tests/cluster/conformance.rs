@@ -89,7 +89,7 @@ fn malformed_scripts_are_usage_errors_with_their_place() {
         (format!("{head}0ms c1.n1 frobnicate x -> ok\n"), "wrong.script:4: `frobnicate x`"),
         (format!("{head}0ms c1.n1 read x -> maybe\n"), "wrong.script:4: `maybe`"),
         (format!("{head}0ms c1.n1 add x -> ok\n"), "wrong.script:4: `x`"),
-        (format!("target: {{kind: pacsos}}\n---\n0ms c1.n1 read x -> ok\n"), "paxos"),
+        ("target: {kind: pacsos}\n---\n0ms c1.n1 read x -> ok\n".to_owned(), "paxos"),
         ("target: {kind: quorum, nodes: 2}\nclients: 2\n---\n0ms c1.n2 read x -> ok\n".to_owned(), "c1.n2: with 2"),
     ] {
         let file = out.path().join("wrong.script");
