@@ -30,6 +30,9 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
     let scenario = options::scenario(asked, None)?;
     let how = how(args, &scenario)?;
     let shrink = duration("--shrink", &args.shrink)?;
+    let progress = Arc::new(Progress::default());
+    live::stop_on_signal(progress.clone())?;
+    live::show_one_panic();
     let directory = RunDir::create(&asked.out, &format!("{}-hunt", scenario.name))
         .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", asked.out.display()), e))?;
     write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
@@ -44,7 +47,7 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
         say(format!("also: {}", extras.join(", ")));
     }
     say(format!("seeds from {} on {} threads; kept in {}\n", how.base, how.jobs, directory.path().display()));
-    let hunted = watched(&scenario, &how, asked.json)?;
+    let hunted = watched(&scenario, &how, asked.json, &progress)?;
     if let Some((seed, words)) = &hunted.broken {
         let words = format!("the simulator failed in the run with seed {seed}, which is a fault of Duress: {words}");
         return Err(Failure::Infrastructure(words));
@@ -108,17 +111,14 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
 }
 
 /// Hunts, with a line that lives where somebody looks at a terminal.
-fn watched(scenario: &Scenario, how: &Options, quiet: bool) -> Result<Hunted, Failure> {
-    let progress = Arc::new(Progress::default());
-    live::stop_on_signal(progress.clone())?;
-    live::show_one_panic();
+fn watched(scenario: &Scenario, how: &Options, quiet: bool, progress: &Progress) -> Result<Hunted, Failure> {
     let over = AtomicBool::new(false);
     let hunted = std::thread::scope(|scope| {
         if !quiet && std::io::stderr().is_terminal() {
-            scope.spawn(|| live::show(&progress, &over));
+            scope.spawn(|| live::show(progress, &over));
         }
         let make = || simulator();
-        let hunted = duress_hunt::hunt(scenario, how, &make, &progress);
+        let hunted = duress_hunt::hunt(scenario, how, &make, progress);
         over.store(true, Ordering::Relaxed);
         hunted
     });

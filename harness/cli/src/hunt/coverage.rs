@@ -87,7 +87,10 @@ mod tests {
             (situation("restart", "node", "with a torn last record"), 37),
         ]);
         let text = table(&counts);
-        assert!(text.contains("1 of 3 situations were never tested: leader isolated during an election: 0 times"), "{text}");
+        assert!(
+            text.contains("1 of 3 situations were never tested: leader isolated during an election: 0 times"),
+            "{text}"
+        );
         assert!(text.contains("37") && text.contains("with a torn last record"), "{text}");
     }
 }

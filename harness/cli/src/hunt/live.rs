@@ -6,27 +6,36 @@ use std::time::{Duration, Instant};
 
 use duress_hunt::{Progress, statistics};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Failure;
-use crate::run;
 
 /// The first Ctrl-C ends a hunt, and what it found is reported all the same; the second one ends
-/// the program.
+/// the program. No signal is missed from here on.
 pub(super) fn stop_on_signal(progress: Arc<Progress>) -> Result<(), Failure> {
     let failure = |e| Failure::infrastructure("can't handle signals", e);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
-    let signals = std::thread::Builder::new().name("signals".into()).spawn(move || {
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        let listen = |kind| signal(kind).map_err(failure);
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?)
+    };
+    let listen = move || {
         runtime.block_on(async {
-            if run::next_signal().await.is_ok() {
-                progress.stop.store(true, Ordering::Relaxed);
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                // The second one means it.
+                if progress.stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(254);
+                }
             }
-            // The second one means it.
-            if run::next_signal().await.is_ok() {
-                std::process::exit(254);
-            }
-        });
-    });
-    signals.map(drop).map_err(failure)
+        })
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(listen).map(drop).map_err(failure)
 }
 
 /// A target that panics does so in many runs; the first time is enough to see where.
