@@ -34,6 +34,10 @@ fn found(args: &[&str]) -> serde_json::Value {
         let said = text(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("repeated exactly, 100 of 100 times"), "{said}");
+        for _ in 0..3 {
+            let said = text(&duress(&["replay", repro.to_str().unwrap()], out.path()));
+            assert!(said.contains(&format!("trace hash {}", finding["trace_hash"].as_str().unwrap())), "{said}");
+        }
         let output = duress(&["replay", repro.to_str().unwrap(), "--trace"], out.path());
         let said = text(&output);
         assert!(said.contains("repeated exactly") && said.contains("seconds") && said.contains("1. At "), "{said}");
@@ -100,6 +104,108 @@ fn a_simulated_run_is_kept_and_judged_like_a_real_one() {
     }
     let check = Command::new(env!("CARGO_BIN_EXE_duress")).arg("check").arg(&kept).output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", text(&check));
+}
+
+#[test]
+fn lock_and_set_findings_are_kept_and_replayed() {
+    let results = found(&["examples/lock-pause.yaml", "--seed", "1", "--seeds", "400", "--shrink", "5s"]);
+    assert_eq!(results["findings"][0]["property"], "mutual-exclusion");
+    let set = ["--target", "primary-backup", "--set", "target.replication=async", "--set", "target.failover=timeout"];
+    let more = ["--workload", "set", "--faults", "crash,partition", "--seed", "1", "--seeds", "400", "--shrink", "5s"];
+    let results = found(&[&set[..], &more].concat());
+    assert_eq!(results["findings"][0]["class"], "bug");
+}
+
+#[test]
+fn a_cluster_that_stays_unavailable_is_a_finding() {
+    let out = tempfile::tempdir().unwrap();
+    let (code, results) =
+        hunt(&["--bug", "duelling-proposers", "--seed", "1", "--seeds", "200", "--shrink", "3s"], out.path());
+    assert_eq!(code, Some(1), "{results:#}");
+    let finding = &results["findings"][0];
+    assert_eq!((&finding["property"], &finding["class"]), (&"unavailable".into(), &"unavailable".into()));
+    assert_eq!(results["class"], "unavailable");
+}
+
+#[test]
+fn findings_are_grouped_and_coverage_is_kept() {
+    let out = tempfile::tempdir().unwrap();
+    let args = ["examples/quorum-r1w1.yaml", "--keep-going", "--seed", "1", "--seeds", "60", "--shrink", "0s"];
+    let (_, results) = hunt(&args, out.path());
+    let plain = duress(&[&["hunt"][..], &args].concat(), out.path());
+    assert!(plain.stderr.is_empty(), "nobody looks at a terminal: {}", text(&plain));
+    assert!(text(&plain).contains("were never tested: "), "{}", text(&plain));
+    let findings = results["findings"].as_array().unwrap();
+    let names: std::collections::BTreeSet<&str> = findings.iter().map(|f| f["property"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), findings.len(), "one group for each property");
+    assert!(findings.iter().any(|finding| finding["runs"].as_u64().unwrap() > 1), "{results:#}");
+    let kept = out.path().join("quorum-r1w1-hunt/latest");
+    let coverage = std::fs::read_to_string(kept.join("coverage.json")).unwrap();
+    let coverage: Vec<serde_json::Value> = serde_json::from_str(&coverage).unwrap();
+    assert!(coverage.iter().any(|row| row["count"].as_u64().unwrap() > 0));
+    assert_eq!(serde_json::Value::from(coverage), results["coverage"]);
+}
+
+#[test]
+fn every_extra_fault_can_be_asked_for_and_shows_in_the_coverage() {
+    let kinds = ["power-loss", "slow-disk", "full-disk", "clock-jump", "clock-rate", "slow-node"];
+    let listed = Command::new(env!("CARGO_BIN_EXE_duress")).args(["list", "also"]).output().unwrap();
+    for kind in kinds {
+        assert!(text(&listed).contains(kind), "{}", text(&listed));
+        let out = tempfile::tempdir().unwrap();
+        let args = ["--faults", "none", "--also", kind, "--seed", "1", "--seeds", "40"];
+        let (code, results) = hunt(&args, out.path());
+        assert_eq!(code, Some(0), "{kind}: {results:#}");
+        let rows = results["coverage"].as_array().unwrap();
+        let met = rows.iter().filter(|row| row["what"] == kind).map(|row| row["count"].as_u64().unwrap());
+        assert!(met.sum::<u64>() > 0, "{kind}: {rows:#?}");
+        let known = ["leader", "follower", "candidate", "recovering", "dead node", "nobody", "client"];
+        for row in rows.iter().filter(|row| row["what"] == kind) {
+            assert!(known.contains(&row["whom"].as_str().unwrap()), "{row}");
+        }
+    }
+}
+
+/// A process that is ended when the test is over, however it is over.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a hunt has made its directory, which is where it begins.
+fn wait_for(path: &Path) {
+    let began = std::time::Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed().as_secs() < 60, "{} is not there after a minute", path.display());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_hunt_with_what_it_found() {
+    for (scenario, code, verdict) in [("quorum-r2w2", 0, "valid"), ("quorum-r1w1", 1, "invalid")] {
+        let out = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));
+        command.args(["hunt", &format!("examples/{scenario}.yaml"), "--keep-going", "--time", "5m", "--seed", "1"]);
+        command.args(["--shrink", "0s", "--json", "--out"]).arg(out.path()).current_dir(root);
+        let command = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = Running(command.spawn().unwrap());
+        wait_for(&out.path().join(format!("{scenario}-hunt/latest/scenario.yaml")));
+        // It listens before it makes its directory, and would not be over for minutes.
+        let pid = nix::unistd::Pid::from_raw(child.0.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let mut json = String::new();
+        std::io::Read::read_to_string(child.0.stdout.as_mut().unwrap(), &mut json).unwrap();
+        let status = child.0.wait().unwrap();
+        let results: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(status.code(), Some(code), "{results:#}");
+        assert_eq!((&results["verdict"], &results["interrupted"]), (&verdict.into(), &true.into()));
+    }
 }
 
 #[test]
