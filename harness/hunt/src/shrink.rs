@@ -257,6 +257,14 @@ impl Shrinker<'_> {
     fn faults(&mut self) {
         let (all, base) = (self.best.schedule.clone(), self.best.clone());
         self.minimise(&all, |kept| Case { schedule: kept.to_vec(), ..base.clone() });
+        // Faults that only tell others when to begin can go as soon as those have times.
+        let run = self.crew.simulate(&self.best);
+        let untied = parts::untied(&self.best.schedule, &run.events);
+        self.crew.recycle(run);
+        if self.attempt(|case| case.schedule = untied) {
+            let (all, base) = (self.best.schedule.clone(), self.best.clone());
+            self.minimise(&all, |kept| Case { schedule: kept.to_vec(), ..base.clone() });
+        }
     }
 
     /// Ends the run where the violation has happened: as few operations of each slot as possible.

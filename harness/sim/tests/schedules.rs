@@ -8,7 +8,7 @@ use std::time::Duration;
 use duress_checkers::Verdict;
 use duress_fault::{Fault, Grudge, Part, Selector, Trigger, Turn};
 use duress_history::{Event, EventKind, Phase, Stage};
-use duress_kv::primary_backup::{self, Failover};
+use duress_kv::primary_backup::{self, Failover, Replication};
 use duress_kv::{bugs::Bug, paxos};
 use duress_seed::Seed;
 use duress_sim::{Ended, SimFault, SimPlan, SimRun, Timed};
@@ -212,4 +212,30 @@ fn duelling_proposers_are_unavailable() {
         }
     }
     assert!(unavailable > 0, "proposers that duel never get anywhere in some run");
+}
+
+/// `examples/takeover-cut.yaml`: a primary that is cut off just after it took over.
+#[test]
+fn a_takeover_that_is_cut_off_loses_only_what_was_not_replicated() {
+    let run = |seed: u64, replication: Replication| {
+        let mut plan = SimPlan::new(3, 2, Duration::from_secs(9), Seed(seed));
+        plan.concurrency = 8;
+        plan.schedule = vec![
+            timed(1, 2000, 1500, Fault::Crash(Selector::Primary), None),
+            timed(2, 200, 2000, Grudge::PrimaryAlone.into(), becomes(Part::Primary, 1)),
+        ];
+        let target = plan.seed.derive("target");
+        let config = primary_backup::Config { replication, ..primary_backup::Config::new(3, target) };
+        let run = primary_backup_world().run(&plan, &config, &mut *registers(&plan, 3600));
+        let results = judge(&run, &register_options(), true);
+        (explain(seed, &run, &results), results.verdict)
+    };
+    let mut lost = 0;
+    for seed in 0..10 {
+        let (why, verdict) = run(seed, Replication::Sync);
+        assert_eq!(verdict, Verdict::Valid, "{why}");
+        let (_, verdict) = run(seed, Replication::Async);
+        lost += u32::from(verdict == Verdict::Invalid);
+    }
+    assert!(lost >= 8, "asynchronous replication lost something in {lost} of 10 runs only");
 }
