@@ -30,7 +30,7 @@ pub(crate) fn policy(scenario: &Scenario) -> Policy {
     let exactly_once = !matches!(scenario.target, duress_scenario::Target::Quorum(_));
     Policy {
         timeout: Duration::from_secs(2),
-        attempt_timeout: Duration::from_millis(if exactly_once { 500 } else { 1500 }),
+        attempt_timeout: scenario.target.attempt_timeout(),
         max_attempts: 100,
         backoff: Duration::from_millis(20),
         exactly_once,

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use duress_fault::{Kind, Plan, Selector, Sides, Trigger};
+use duress_scenario::target::PaxosReads;
 use duress_scenario::{Faults, Heal, Scenario, Target, Workload};
 use duress_seed::{Decision, Seed};
 use duress_sim::{Crash, Latency, SimFault, Timed, Transport};
@@ -64,9 +65,18 @@ impl Extra {
     }
 
     /// What a hunt of this scenario uses unless told otherwise: no more than the faults of the
-    /// scenario imply. Clocks are left alone, because some settings promise nothing without them.
+    /// scenario imply. Clocks are left alone, because some settings promise nothing without them;
+    /// but leases say how well they need them to run.
     pub fn implied(scenario: &Scenario) -> Vec<Extra> {
-        match &scenario.faults {
+        let mut extras = Extra::implied_by_faults(&scenario.faults);
+        if scenario.faults != Faults::None && lease_drift(&scenario.target).is_some() {
+            extras.push(Extra::ClockRate);
+        }
+        extras
+    }
+
+    fn implied_by_faults(faults: &Faults) -> Vec<Extra> {
+        match faults {
             // Extra faults may come on top of others.
             Faults::Planned(plan) if plan.keep_majority => vec![Extra::SlowNode],
             Faults::Planned(plan) if plan.kinds.contains(&Kind::Crash) => {
@@ -155,6 +165,26 @@ fn notice(target: &Target) -> Duration {
     }
 }
 
+/// By how many parts per million the rates of two clocks may differ for the target's leases.
+fn lease_drift(target: &Target) -> Option<u32> {
+    match target {
+        Target::Paxos(paxos) if paxos.reads == PaxosReads::Lease => Some(paxos.max_clock_drift_ppm),
+        _ => None,
+    }
+}
+
+/// Clocks run at a rate that is wrong by at most this many parts per million: what the target says
+/// that it can stand, or 5 %.
+fn wrong_rate(target: &Target) -> u32 {
+    lease_drift(target).unwrap_or(50_000).min(500_000)
+}
+
+/// Where every message or sync takes longer than this, elections or calls may fail for ever, and only
+/// the timeouts that the scenario chose are to blame.
+fn bearable(target: &Target) -> Duration {
+    (notice(target) / 4).min(target.attempt_timeout() / 8)
+}
+
 /// The run that `seed` draws from a scenario, with these extra kinds of faults.
 pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
     let draw = Draw { seed: seed.derive("swarm") };
@@ -192,11 +222,13 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
     case.schedule.extend(extra(extras, &case.scenario, &draw));
     case.schedule.sort_by_key(|timed| (timed.at, timed.number));
     network(&mut case, &draw);
-    if extras.contains(&Extra::PowerLoss) && draw.decide(about::DISK, 0).chance(0.3) {
-        case.disk.crash = Crash::Either;
+    if extras.contains(&Extra::PowerLoss) && draw.decide(about::DISK, 0).chance(0.5) {
+        case.disk.crash =
+            draw.decide(about::DISK, 3).pick(&[Crash::Either, Crash::Power]).copied().unwrap_or(Crash::Either);
     }
     if draw.decide(about::DISK, 1).chance(0.3) {
-        case.disk.sync = Latency::between(ms(1), draw.scale(about::DISK, 2, ms(2), ms(40)));
+        let slowest = draw.scale(about::DISK, 2, ms(2), ms(40)).min(bearable(&case.scenario.target));
+        case.disk.sync = Latency::between(ms(1).min(slowest), slowest);
     }
     case
 }
@@ -321,35 +353,53 @@ fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
             Extra::SlowDisk => SimFault::SlowDisk { who, by },
             Extra::FullDisk => SimFault::FullDisk(who),
             Extra::ClockJump => SimFault::ClockJump { who, by: by * 60, back: decide(3).chance(0.5) },
-            Extra::ClockRate => SimFault::ClockRate { who, ppm: decide(4).below(100_001) as i32 - 50_000 },
+            Extra::ClockRate => SimFault::ClockRate { who, ppm: rate(decide(4), &scenario.target) },
             Extra::SlowNode => SimFault::SlowNode { who, by: by / 5 },
         };
         let lasts = draw.scale(about::EXTRAS, 3_000 + number * 10 + 5, ms(10), notice(&scenario.target) * 3);
+        // A clock that is wrong stays wrong.
+        let lasts = if matches!(fault, SimFault::ClockRate { .. }) { scenario.time } else { lasts };
         let latest = scenario.time.saturating_sub(lasts);
         let at = round(decide(6).between(Duration::ZERO, latest));
         Some(Timed { number: EXTRA_NUMBERS + number, at, lasts, fault, when: None })
     });
-    faults.collect()
+    let mut faults: Vec<Timed> = faults.collect();
+    // Two wrong rates may differ by more than each is wrong by.
+    let mut rates = 0;
+    faults.retain(|timed| {
+        let rate = matches!(timed.fault, SimFault::ClockRate { .. });
+        rates += u32::from(rate);
+        !rate || rates == 1
+    });
+    faults
+}
+
+/// A clock's rate, wrong by as much as may be half the time.
+fn rate(decision: Decision, target: &Target) -> i32 {
+    let most = i64::from(wrong_rate(target));
+    let ppm = decision.below(4 * most as u64 + 1) as i64 - 2 * most;
+    ppm.clamp(-most, most) as i32
 }
 
 fn network(case: &mut Case, draw: &Draw) {
     let decide = |what| draw.decide(about::NETWORK, what);
-    let fast = draw.scale(about::NETWORK, 0, Duration::from_micros(100), ms(4));
-    let slow = draw.scale(about::NETWORK, 1, fast.max(ms(1)), ms(12));
+    if decide(4).chance(0.3) {
+        case.network.spread = 1.0 + (decide(5).unit() * 40.0).floor() / 10.0;
+    }
+    let slowest = round(bearable(&case.scenario.target).div_f64(case.network.spread.max(1.0)));
+    let fast = draw.scale(about::NETWORK, 0, Duration::from_micros(100), ms(4)).min(slowest);
+    let slow = draw.scale(about::NETWORK, 1, fast.max(ms(1)), ms(12)).min(slowest);
     case.network.latency = Latency::between(fast, slow.max(fast));
     if decide(2).chance(0.3) {
         case.network.latency.spikes = 0.01;
         case.network.latency.spike = draw.scale(about::NETWORK, 3, ms(5), ms(60));
-    }
-    if decide(4).chance(0.3) {
-        case.network.spread = 1.0 + (decide(5).unit() * 40.0).floor() / 10.0;
     }
     if decide(6).chance(0.3) {
         case.network.loss = 0.001 * (1 + decide(7).below(30)) as f64;
     }
     if decide(8).chance(0.2) {
         case.network.transport = Transport::Datagram;
-        case.network.duplicate = 0.01 * decide(9).below(6) as f64;
+        case.network.duplicate = decide(9).pick(&[0.0, 0.01, 0.05, 0.3]).copied().unwrap_or_default();
         case.network.reorder = 0.01 * decide(10).below(11) as f64;
     }
 }

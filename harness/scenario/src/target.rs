@@ -58,6 +58,15 @@ impl Target {
         !matches!(self, Target::Quorum(_))
     }
 
+    /// How long its clients wait for a node's answer before they ask another.
+    pub fn attempt_timeout(&self) -> Duration {
+        match self {
+            Target::Paxos(paxos) => paxos.attempt_timeout,
+            Target::Quorum(quorum) => quorum.attempt_timeout,
+            Target::PrimaryBackup(primary_backup) => primary_backup.attempt_timeout,
+        }
+    }
+
     /// The bug that is planted in it.
     pub fn bug(&self) -> Option<Bug> {
         match self {
@@ -84,6 +93,8 @@ pub struct Paxos {
     /// By how much the rates of two nodes' clocks may differ, in parts per million, for the lease
     /// to be safe.
     pub max_clock_drift_ppm: u32,
+    /// How long its clients wait for a node's answer before they ask another.
+    pub attempt_timeout: Duration,
     /// After how many records of its log a node writes a snapshot.
     pub snapshot_every: u64,
     /// A planted bug, to test the tester with.
@@ -99,6 +110,7 @@ impl Default for Paxos {
             heartbeat: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
             max_clock_drift_ppm: 10_000,
+            attempt_timeout: ATTEMPT_TIMEOUT,
             snapshot_every: SNAPSHOT_EVERY,
             bug: None,
         }
@@ -135,6 +147,8 @@ pub struct Quorum {
     pub read_repair: bool,
     /// How long a node tries to reach a quorum.
     pub request_timeout: Duration,
+    /// How long its clients wait for a node's answer before they ask another.
+    pub attempt_timeout: Duration,
     /// After how many records of its log a node writes a snapshot.
     pub snapshot_every: u64,
     /// A planted bug, to test the tester with.
@@ -165,6 +179,8 @@ pub struct PrimaryBackup {
     pub heartbeat: Duration,
     /// How long a node waits for another before it takes it for dead.
     pub failover_timeout: Duration,
+    /// How long its clients wait for a node's answer before they ask another.
+    pub attempt_timeout: Duration,
     /// After how many records of its log a node writes a snapshot.
     pub snapshot_every: u64,
     /// A planted bug, to test the tester with.
@@ -222,6 +238,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
 const MAX_NODES: u16 = 9;
+
+/// A quorum write is never repeated, so there clients are three times as patient.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Snapshots are rare unless a scenario is about them.
 const SNAPSHOT_EVERY: u64 = 10_000;
@@ -335,6 +354,7 @@ impl Paxos {
             max_clock_drift_ppm: fields
                 .get("max_clock_drift_ppm")
                 .map_or(Ok(default.max_clock_drift_ppm), |field| Ok(field.integer(0..=1_000_000)? as u32))?,
+            attempt_timeout: wait(&mut fields, "attempt_timeout", default.attempt_timeout)?,
             snapshot_every: snapshot_every(&mut fields)?,
             bug: bug(&mut fields, Mode::Paxos)?,
         };
@@ -359,6 +379,7 @@ impl Paxos {
             ("heartbeat", time(self.heartbeat)),
             ("election_timeout", time(self.election_timeout)),
             ("max_clock_drift_ppm", self.max_clock_drift_ppm.into()),
+            ("attempt_timeout", time(self.attempt_timeout)),
             ("snapshot_every", self.snapshot_every.into()),
             ("bug", bug_name(self.bug)),
         ])
@@ -381,6 +402,7 @@ impl Quorum {
             write_back: flag(&mut fields, "write_back", true)?,
             read_repair: flag(&mut fields, "read_repair", true)?,
             request_timeout: wait(&mut fields, "request_timeout", Duration::from_millis(500))?,
+            attempt_timeout: wait(&mut fields, "attempt_timeout", ATTEMPT_TIMEOUT * 3)?,
             snapshot_every: snapshot_every(&mut fields)?,
             bug: bug(&mut fields, Mode::Quorum)?,
         };
@@ -409,6 +431,7 @@ impl Quorum {
             ("write_back", self.write_back.into()),
             ("read_repair", self.read_repair.into()),
             ("request_timeout", time(self.request_timeout)),
+            ("attempt_timeout", time(self.attempt_timeout)),
             ("snapshot_every", self.snapshot_every.into()),
             ("bug", bug_name(self.bug)),
         ])
@@ -431,6 +454,7 @@ impl PrimaryBackup {
                 .map_or(Ok(PrimaryBackupReads::Primary), |field| field.choice(PRIMARY_BACKUP_READS))?,
             heartbeat: wait(&mut fields, "heartbeat", Duration::from_millis(50))?,
             failover_timeout: wait(&mut fields, "failover_timeout", Duration::from_millis(400))?,
+            attempt_timeout: wait(&mut fields, "attempt_timeout", ATTEMPT_TIMEOUT)?,
             snapshot_every: snapshot_every(&mut fields)?,
             bug: bug(&mut fields, Mode::PrimaryBackup)?,
         };
@@ -454,6 +478,7 @@ impl PrimaryBackup {
             ("reads", name(PRIMARY_BACKUP_READS, &self.reads)),
             ("heartbeat", time(self.heartbeat)),
             ("failover_timeout", time(self.failover_timeout)),
+            ("attempt_timeout", time(self.attempt_timeout)),
             ("snapshot_every", self.snapshot_every.into()),
             ("bug", bug_name(self.bug)),
         ])

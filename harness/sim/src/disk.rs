@@ -1,9 +1,10 @@
 //! One node's disk: its log, and what a crash leaves of it.
 //!
 //! Records are kept as they are and turned into bytes only when a crash tears them. What is then
-//! left is read back by [`duress_machine::wal::recover`], the same code that reads a real log.
+//! left is read back by the machine ([`duress_machine::Machine::read_log`]), by the same code that reads a
+//! real log.
 
-use duress_machine::wal::{self, Tail};
+use duress_machine::wal::{self, Damage, Recovered, Tail};
 use duress_seed::Decision;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +42,11 @@ pub(crate) struct Disk<R> {
     /// What the last crash left, until the next start finds out.
     left: Left,
 }
+
+/// What reads a log's bytes: [`Machine::read_log`](duress_machine::Machine::read_log).
+pub(crate) trait Read<R>: FnOnce(&[u8]) -> Result<Recovered<R>, Damage> {}
+
+impl<R, F: FnOnce(&[u8]) -> Result<Recovered<R>, Damage>> Read<R> for F {}
 
 /// What a start finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +170,8 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
 
     /// The power failed. What was not synced is lost, or has reached the disk in part, in any
     /// order.
-    pub(crate) fn power_loss(&mut self, how: Decision, place: Decision) {
+    /// `read` reads the log back.
+    pub(crate) fn power_loss(&mut self, how: Decision, place: Decision, read: impl Read<R>) {
         if self.pending.is_empty() {
             self.left = Left::Whole;
             return self.forget_life();
@@ -199,11 +206,11 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
             bytes[hole..end].fill(0);
         }
         self.left = Left::Torn;
-        self.read_back(&bytes);
+        self.read_back(&bytes, read);
     }
 
     /// A bit of something that had been durable flips.
-    pub(crate) fn corrupt(&mut self, decision: Decision) {
+    pub(crate) fn corrupt(&mut self, decision: Decision, read: impl Read<R>) {
         let (mut bytes, _) = self.bytes();
         if bytes.is_empty() {
             return;
@@ -212,7 +219,7 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
         bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
         // Damage to the last record looks like a torn one; the reader tells the rest.
         self.left = Left::Torn;
-        self.read_back(&bytes);
+        self.read_back(&bytes, read);
     }
 
     /// The log's bytes, and where each record starts.
@@ -228,8 +235,8 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
         (bytes, starts)
     }
 
-    fn read_back(&mut self, bytes: &[u8]) {
-        match wal::recover::<R>(bytes) {
+    fn read_back(&mut self, bytes: &[u8], read: impl Read<R>) {
+        match read(bytes) {
             Ok(recovered) => {
                 self.log.truncate(recovered.records.len());
                 // What comes back is what the bytes say, not what had been written.
@@ -283,7 +290,7 @@ mod tests {
             }
         }
         if power {
-            disk.power_loss(decide(2, 0), decide(2, 1))
+            disk.power_loss(decide(2, 0), decide(2, 1), wal::recover)
         } else {
             disk.kill(decide(2, 0))
         }
@@ -319,7 +326,7 @@ mod tests {
                 disk.sync();
                 disk.synced();
             }
-            disk.corrupt(Seed(seed).decide(&[1]));
+            disk.corrupt(Seed(seed).decide(&[1]), wal::recover);
             match disk.start() {
                 (Left::Damaged, None) => damaged += 1,
                 // Damage to the last record can't be told from a torn one.

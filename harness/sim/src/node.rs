@@ -147,6 +147,7 @@ where
     pub(crate) fn started(&mut self, node: u16, start: u32) {
         let place = usize::from(node);
         let corrupted = self.decide(about::CORRUPT, u64::from(node), u64::from(start));
+        let config = self.config;
         let state = &mut self.s.nodes[place];
         if !state.starting || state.starts != start {
             return;
@@ -154,7 +155,7 @@ where
         state.starting = false;
         if self.plan.disk.corruption > 0.0 && corrupted.chance(self.plan.disk.corruption) {
             let which = self.s.seed.decide(&[about::CORRUPT, u64::from(node), u64::from(start), 1]);
-            state.disk.corrupt(which);
+            state.disk.corrupt(which, |bytes| M::read_log(config, bytes));
         }
         state.life += 1;
         let (left, recovered) = state.disk.start();
@@ -226,8 +227,9 @@ where
                 Crash::Power => true,
                 Crash::Either => self.decide(about::POWER, u64::from(node), crashes).chance(0.5),
             };
+        let config = self.config;
         let disk = &mut self.s.nodes[usize::from(node)].disk;
-        if power { disk.power_loss(how, place) } else { disk.kill(how) }
+        if power { disk.power_loss(how, place, |bytes| M::read_log(config, bytes)) } else { disk.kill(how) }
     }
 
     /// A node's process ends by itself, and nobody asked it to.

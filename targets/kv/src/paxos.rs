@@ -36,10 +36,11 @@ mod snapshot;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use duress_machine::wal::{Damage, Recovered};
 use duress_machine::{Effects, Input, Journal, Machine, NodeId, Observation, Reading, Role, Status};
 
 use crate::api::{Request, Response};
-use crate::bugs::Bug;
+use crate::bugs::{self, Bug};
 use crate::store::{Command, Store};
 pub use config::{Config, Reads};
 use election::Candidate;
@@ -298,6 +299,10 @@ impl Machine for Paxos {
             commit_index: self.store.index(),
             digest: self.store.digest(),
         }
+    }
+
+    fn read_log(config: &Config, bytes: &[u8]) -> Result<Recovered<Record>, Damage> {
+        bugs::read_log(config.bug, bytes)
     }
 }
 

@@ -1,10 +1,7 @@
-//! The tester, tested: every planted bug is found within a stated number of seeds by a named
-//! storm, and the same seeds are clean without it. `docs/bugs.md` is generated from the catalogue
-//! and from the rows here: `UPDATE_DOCS=1 cargo test -p duress-kv --test bugs` writes it anew.
+//! The planted bugs, without the harness: every one does harm in a named storm within a stated number
+//! of seeds, and the same seeds are clean without it. That hunts find them is tested with the binary.
 
 mod cluster;
-#[path = "bugs/document.rs"]
-mod document;
 #[path = "bugs/storms.rs"]
 mod storms;
 #[path = "bugs/world.rs"]
@@ -88,10 +85,10 @@ const ROWS: &[Row] = rows! {
 #[test]
 fn every_bug_of_every_mode_has_a_row() {
     let rows: Vec<(Bug, Mode)> = ROWS.iter().map(|row| (row.bug, row.mode)).collect();
-    let bugs: Vec<(Bug, Mode)> =
-        Bug::ALL.iter().flat_map(|bug| bug.modes().iter().map(move |mode| (*bug, *mode))).collect();
+    // Storms keep records whole: they have no bytes that could be torn.
+    let bugs = Bug::ALL.iter().filter(|bug| **bug != Bug::TornRecordTakenAsValid);
+    let bugs: Vec<(Bug, Mode)> = bugs.flat_map(|bug| bug.modes().iter().map(move |mode| (*bug, *mode))).collect();
     assert_eq!(rows, bugs);
-    assert!(Bug::ALL.len() >= 24);
 }
 
 /// Every bug of a mode is found, and the seeds that it took are clean without it.
@@ -123,19 +120,4 @@ fn bugs_of_primary_backup_are_found_and_its_twin_is_clean() {
 #[test]
 fn bugs_of_quorum_are_found_and_its_twin_is_clean() {
     found_with_and_not_without(Mode::Quorum);
-}
-
-#[test]
-fn the_document_is_fresh() {
-    let rows: Vec<_> = ROWS.iter().map(|row| (row.bug, row.mode, row.storm, row.seeds)).collect();
-    let expected = document::document(&rows);
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bugs.md");
-    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &expected).expect("the document can be written");
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == expected,
-        "docs/bugs.md is stale: run `UPDATE_DOCS=1 cargo test -p duress-kv --test bugs` and look at the difference"
-    );
 }

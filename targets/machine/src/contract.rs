@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::wal;
+
 /// A member of a target, counted from zero. Shown as `n1`, `n2`, ….
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -68,6 +70,16 @@ pub trait Machine: Clone + Eq + Hash + fmt::Debug + Send + Sized + 'static {
 
     /// What the node says of itself at this moment.
     fn status(&self, now: Reading) -> Status;
+
+    /// Reads the log's bytes for [`Input::Started`]. Every machine reads them with
+    /// [`wal::recover`], unless a bug is planted here.
+    ///
+    /// # Errors
+    /// If the log is damaged in a way that no crash explains.
+    fn read_log(config: &Self::Config, bytes: &[u8]) -> Result<wal::Recovered<Self::Record>, wal::Damage> {
+        let _ = config;
+        wal::recover(bytes)
+    }
 }
 
 /// What can happen to a node.

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use duress_machine::wal::{self, Damage, EncodeError, Tail};
+use duress_machine::wal::{self, Damage, EncodeError, Recovered, Tail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -93,6 +93,14 @@ impl Log {
     /// A torn tail is cut off. Everything that is returned is durable: what had been written but
     /// not synced by an earlier life is synced first, since the machine will rely on it.
     pub fn open<R: DeserializeOwned>(directory: &Path) -> Result<(Log, Vec<R>), LogError> {
+        Log::open_with(directory, wal::recover)
+    }
+
+    /// Like [`open`](Log::open), but the bytes are read by `read`.
+    pub fn open_with<R>(
+        directory: &Path,
+        read: impl FnOnce(&[u8]) -> Result<Recovered<R>, Damage>,
+    ) -> Result<(Log, Vec<R>), LogError> {
         fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
         let lock = lock(directory)?;
         let leftover = directory.join("log.new");
@@ -109,9 +117,9 @@ impl Log {
             .open(&path)
             .map_err(failed("open", &path))?;
         let bytes = fs::read(&path).map_err(failed("read", &path))?;
-        let recovered = wal::recover::<R>(&bytes).map_err(|damage| LogError::Damaged { path: path.clone(), damage })?;
+        let recovered = read(&bytes).map_err(|damage| LogError::Damaged { path: path.clone(), damage })?;
         let length = recovered.length as u64;
-        let mut allocated = bytes.len() as u64;
+        let mut allocated = length.max(bytes.len() as u64);
         if recovered.tail == Tail::Torn {
             // What a later append does not cover must not be taken for records one day.
             file.set_len(length).map_err(failed("cut the torn tail off", &path))?;

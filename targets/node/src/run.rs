@@ -133,7 +133,7 @@ where
             place.http_peers.len()
         )));
     }
-    let (log, recovered) = Log::open(&place.data_dir)?;
+    let (log, recovered) = Log::open_with(&place.data_dir, |bytes| M::read_log(config, bytes))?;
     info!("{} recovered {} records from {}", place.id, recovered.len(), place.data_dir.display());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

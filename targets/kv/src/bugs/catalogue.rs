@@ -89,10 +89,19 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos, PrimaryBackup, Quorum],
         description: "A restarted node takes the last record of its log for torn and drops it, although it is whole \
                       and was acknowledged.",
-        resembles: "\"Protocol-Aware Recovery for Consensus-Based Storage\" (Alagappan et al., FAST 2018) shows \
-                    systems that take corruption at the end of the log for a torn write, truncate, and lose \
-                    committed data.",
+        resembles: "\"Protocol-Aware Recovery for Consensus-Based Storage\" (Alagappan et al., FAST 2018) \
+                    shows systems that can't tell corruption at the end of the log from a torn write, \
+                    truncate, and lose committed data.",
         needs: needs(Register, &[Crash]),
+    },
+    Entry {
+        bug: Bug::TornRecordTakenAsValid,
+        name: "torn-record-taken-as-valid",
+        modes: &[Paxos, PrimaryBackup, Quorum],
+        description: "A restarted node reads its log without a look at the checksums: a record that the power cut \
+                      tore counts, with zeros for what is missing of it.",
+        resembles: "No incident known to us. Logs carry a checksum for each record against it.",
+        needs: needs(Register, &[PowerLoss]),
     },
     Entry {
         bug: Bug::AcceptorForgetsAfterSnapshot,
@@ -127,8 +136,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos],
         description: "A voter's second answer, repeated by the network or after its restart, counts as another \
                       voter's.",
-        resembles: "Elasticsearch issue 2488: under overlapping partitions one node could count towards two masters, \
-                    and both were elected.",
+        resembles: "https://github.com/elastic/elasticsearch/issues/2488: under partitions that intersect, one \
+                    Elasticsearch node could count towards two masters, and both were elected.",
         needs: with(needs(Register, &[Partition, Network]), &[(Paxos, "nodes", "5")]),
     },
     Entry {
@@ -146,8 +155,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos],
         description: "Candidates neither ask before they prepare nor back off: whoever is overtaken tries again at \
                       once, and nobody gets to lead (livelock).",
-        resembles: "Cassandra's lightweight transactions time out under contention because proposers pre-empt each \
-                    other. Described in \"Paxos Made Simple\" (section 2.4).",
+        resembles: "Described as a lack of progress in \"Paxos Made Simple\" (section 2.4).",
         needs: with(needs(Register, &[Crash]), &[(Paxos, "nodes", "5")]),
     },
     Entry {
@@ -155,7 +163,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "commit-index-regresses",
         modes: &[Paxos],
         description: "A follower takes in a snapshot that is older than what it has applied.",
-        resembles: "Kafka before KIP-207: on a change of leader, clients saw the high watermark go backwards.",
+        resembles: "Kafka before KIP-207 \
+                    (https://cwiki.apache.org/confluence/display/KAFKA/KIP-207%3A+Offsets+returned+by+ListOffsetsResponse+should+be+monotonically+increasing+even+during+a+partition+leader+change): \
+                    after a change of leader the latest offset could go backwards.",
         needs: with(needs(Register, &[Partition, Network]), &[(Paxos, "snapshot_every", "4")]),
     },
     Entry {
@@ -173,8 +183,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos],
         description: "Followers promise others while the lease that they granted their leader still runs, so the old \
                       leader answers from its lease while a new one writes.",
-        resembles: "MongoDB 2.6.7 (Jepsen, 2015): a primary that had been replaced, and did not know it yet, went on \
-                    answering reads.",
+        resembles: "MongoDB 2.6.7 (https://aphyr.com/posts/322-jepsen-mongodb-stale-reads): reads from a \
+                    primary that had been replaced were stale.",
         needs: retries(with(needs(Register, &[Partition, ClockDrift]), LONG_LEASE)),
     },
     Entry {
@@ -220,8 +230,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "retry-applied-twice",
         modes: &[Paxos, PrimaryBackup],
         description: "Requests that a client repeats are not recognised, and applied again.",
-        resembles: "Kafka's producer before it became idempotent (0.11): a send repeated after a lost answer was \
-                    appended twice.",
+        resembles: "Kafka's producer before it became idempotent (KIP-98): a send repeated after a lost answer \
+                    was appended twice.",
         needs: retries(needs(Register, &[SlowDisk])),
     },
     Entry {
@@ -242,8 +252,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "promotion-without-catch-up",
         modes: &[PrimaryBackup],
         description: "Nodes vote for any candidate, however short its log: it leads without what was acknowledged.",
-        resembles: "Kafka's unclean leader election (the default before 0.11): a replica that was not in sync became \
-                    leader, and acknowledged messages were lost (Jepsen, 2013).",
+        resembles: "Kafka's unclean leader election (https://aphyr.com/posts/293-jepsen-kafka): a replica that \
+                    was not in sync became leader, and acknowledged messages were lost.",
         needs: needs(Register, &[Partition, Crash]),
     },
     Entry {
@@ -252,7 +262,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[PrimaryBackup],
         description: "A primary that is cut off from the majority leaves the silent backups out and goes on \
                       acknowledging.",
-        resembles: "Redis Sentinel (Jepsen, 2013) and Elasticsearch 1.1 (Jepsen, 2014): the old primary went on \
+        resembles: "Redis Sentinel (https://aphyr.com/posts/283-jepsen-redis): the old primary went on \
                     acknowledging writes on its side of the partition, and they were lost.",
         needs: needs(Register, &[Partition]),
     },
@@ -262,7 +272,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[PrimaryBackup],
         description: "Until the first entry of its view is replicated, a new primary acknowledges what is on its own \
                       disk only.",
-        resembles: "MySQL's semi-synchronous replication turns asynchronous when no replica answers in time: what \
+        resembles: "MySQL's semi-synchronous replication reverts to asynchronous when no replica answers in \
+                    time (https://dev.mysql.com/doc/refman/9.5/en/replication-semisync-interface.html): what \
                     is acknowledged then is lost in a failover.",
         needs: needs(Register, &[Partition, PowerLoss, SlowDisk]),
     },
@@ -272,8 +283,10 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[PrimaryBackup],
         description: "On a view change a node cuts its log back to what it has applied: entries that were \
                       acknowledged, and that it had not yet been told are committed, are gone.",
-        resembles: "Kafka before KIP-101: followers truncated to their own high watermark, which lags, and \
-                    acknowledged messages were lost.",
+        resembles: "Kafka before KIP-101 \
+                    (https://cwiki.apache.org/confluence/display/KAFKA/KIP-101+-+Alter+Replication+Protocol+to+use+Leader+Epoch+rather+than+High+Watermark+for+Truncation): \
+                    followers truncated to their own high watermark, which lags, and acknowledged messages \
+                    were lost.",
         needs: needs(Register, &[Crash]),
     },
     Entry {
@@ -281,8 +294,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "backup-answers-reads",
         modes: &[PrimaryBackup],
         description: "A backup answers reads from what it has applied, although only the primary should.",
-        resembles: "etcd and Consul (Jepsen, 2014): nodes answered reads from their local state, and they were \
-                    stale.",
+        resembles: "etcd and Consul (https://aphyr.com/posts/316-call-me-maybe-etcd-and-consul): nodes \
+                    answered reads from their local state, and they were stale.",
         needs: needs(Register, &[]),
     },
     Entry {
@@ -291,8 +304,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[PrimaryBackup],
         description: "A primary goes on without a silent backup that has not been shut off, and that may be about to \
                       take over.",
-        resembles: "MySQL's semi-synchronous replication, which gives up waiting after a timeout, with an automatic \
-                    failover beside it.",
+        resembles: "MySQL's semi-synchronous replication, which gives up waiting after a timeout \
+                    (https://dev.mysql.com/doc/refman/9.5/en/replication-semisync-interface.html), with an \
+                    automatic failover beside it.",
         needs: with(needs(Register, &[Partition]), &[(PrimaryBackup, "failover", "fenced")]),
     },
     Entry {
@@ -320,8 +334,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Quorum],
         description: "Replicas compare only the times of tags: of two writes with the same time each keeps whichever \
                       reached it first.",
-        resembles: "Cassandra (Jepsen, 2013): writes with equal timestamps were merged cell by cell, a mixture that \
-                    nobody had written.",
+        resembles: "No incident known to us. Cassandra, which orders writes by timestamps, lets the greater \
+                    value win a tie, so that all replicas agree.",
         needs: needs(Register, &[]),
     },
     Entry {
@@ -340,7 +354,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos, PrimaryBackup, Quorum],
         description: "The highest fencing token is not kept over a restart (from a snapshot, in the modes with a \
                       log): tokens are granted again.",
-        resembles: "Hazelcast 3.8.3 (Jepsen, 2017): its id generator gave out the same ids twice after a partition.",
+        resembles: "Hazelcast 3.8.3 (https://jepsen.io/analyses/hazelcast-3-8-3): ids that should have been \
+                    unique were given out twice after a partition.",
         needs: with(needs(Lock, &[Crash]), SNAPSHOTS),
     },
     Entry {
@@ -349,8 +364,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos, PrimaryBackup, Quorum],
         description: "A release frees the lock whoever holds it: one that comes after its lease frees the next \
                       holder's.",
-        resembles: "Locks in Redis released by a plain DEL: the Redis documentation warns that a late client then \
-                    deletes the lock of the next.",
+        resembles: "Locks in Redis released by a plain DEL: the documentation has a client delete only its own \
+                    (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).",
         needs: needs(Lock, &[Pause]),
     },
     Entry {
@@ -359,8 +374,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         modes: &[Paxos, PrimaryBackup, Quorum],
         description: "A renewal is granted without a look at whose the lock is by now: a holder whose lease ran out \
                       believes that it holds the lock again.",
-        resembles: "etcd 3.4.3 (Jepsen, 2020): the lock service granted locks to clients whose lease had already \
-                    expired.",
+        resembles: "etcd 3.4.3 (https://github.com/etcd-io/etcd/issues/11456): a client was told that it held \
+                    the lock without a look at whether its lease still ran.",
         needs: needs(Lock, &[Pause]),
     },
     Entry {
@@ -368,8 +383,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "lock-lease-forgotten-on-restart",
         modes: &[Quorum],
         description: "A restarted replica has forgotten the leases that it granted, and grants the lock again.",
-        resembles: "Redlock without persistence: its documentation asks that a restarted node stay out for longer \
-                    than the longest lease.",
+        resembles: "Redlock without persistence: its documentation has a restarted node stay out for longer \
+                    than the longest lease \
+                    (https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/).",
         needs: needs(Lock, &[Crash]),
     },
 ];

@@ -28,10 +28,11 @@ mod primary;
 
 use std::time::Duration;
 
+use duress_machine::wal::{Damage, Recovered};
 use duress_machine::{Effects, Input, Journal, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
 
 use crate::api::{Op, Refusal, Reply, Request, Response};
-use crate::bugs::Bug;
+use crate::bugs::{self, Bug};
 use crate::store::CHECKPOINT_INTERVAL;
 
 pub use config::{Config, Failover, Reads, Replication};
@@ -161,6 +162,10 @@ impl Machine for PrimaryBackup {
             commit_index: self.log.applied(),
             digest: self.log.store().digest(),
         }
+    }
+
+    fn read_log(config: &Config, bytes: &[u8]) -> Result<Recovered<Record>, Damage> {
+        bugs::read_log(config.bug, bytes)
     }
 }
 

@@ -23,10 +23,11 @@ mod replica;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use duress_machine::wal::{Damage, Recovered};
 use duress_machine::{Effect, Effects, Input, Journal, Machine, NodeId, Observation, Reading, Role, Status};
 
 use crate::api;
-use crate::bugs::Bug;
+use crate::bugs::{self, Bug};
 
 pub use config::{Config, Timestamps};
 pub use message::{Answer, Ask, Message, Record, RoundId, Tag};
@@ -118,6 +119,10 @@ impl Machine for Quorum {
             commit_index: 0,
             digest: self.replica.digest(),
         }
+    }
+
+    fn read_log(config: &Config, bytes: &[u8]) -> Result<Recovered<Record>, Damage> {
+        bugs::read_log(config.bug, bytes)
     }
 }
 
