@@ -14,6 +14,8 @@ pub(super) struct Draws {
     /// Its number among all operations, from zero.
     pub(super) number: u32,
     values: Option<u32>,
+    /// How many operations there will be.
+    pub(super) operations: u32,
 }
 
 impl Draws {
@@ -270,7 +272,8 @@ impl<'s, S: Sample> Making<'s, S> {
         // A process that holds something goes on with what it holds.
         let last = (held > 0).then(|| self.operations.iter().rposition(|o| o.process.0 == process)).flatten();
         let key = last.map_or(key, |last| self.asked[last].key);
-        let draws = Draws { seed: self.seed, number: number as u32, values: self.request.values };
+        let Request { values, operations, .. } = *self.request;
+        let draws = Draws { seed: self.seed, number: number as u32, values, operations };
         let op = self.sample.draw(&draws, process, held, &self.objects[key]);
         let written = self.sample.write(&op, None);
         let invoked = self.moment();

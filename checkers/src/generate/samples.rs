@@ -378,8 +378,9 @@ impl Sample for Counters {
 
 struct Sets;
 
-/// Sets larger than this are not read as a whole.
+/// Sets larger than this are not read as a whole, nor those of so many operations.
 const READ_WHOLE: usize = 64;
+const SMALL: u32 = 10_000;
 
 impl Sample for Sets {
     type Spec = Set;
@@ -402,7 +403,8 @@ impl Sample for Sets {
         match draws.below(1, 8) {
             0..=2 => SetOp::Add(element),
             3 if state.0.len() > 8 => SetOp::Remove(known.unwrap_or(element)),
-            7 if state.0.len() < READ_WHOLE && draws.below(3, 3) == 0 => SetOp::Read,
+            // A large set is never read as a whole, not even while it is small.
+            7 if draws.operations <= SMALL && state.0.len() < READ_WHOLE && draws.below(3, 3) == 0 => SetOp::Read,
             _ => SetOp::Contains(known.unwrap_or(element)),
         }
     }

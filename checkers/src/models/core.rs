@@ -19,6 +19,9 @@ use crate::words;
 /// How long taking away may last.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// How many cuts are tried.
+const CUTS: usize = 64;
+
 /// How many operations are listed.
 const LISTED: usize = 24;
 
@@ -52,6 +55,12 @@ pub(super) fn of<O: Object>(
             core = reduction.shortest(core, (0..entries.len()).map(end).collect());
         } else {
             core.calls.retain(|at| entries[*at].invoked < end(stuck));
+        }
+    }
+    for cut in object.cuts(entries, &core.calls).into_iter().take(CUTS) {
+        if let Some(less) = reduction.fails(cut) {
+            core = less;
+            break;
         }
     }
     let classes = object.classes(entries);

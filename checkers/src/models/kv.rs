@@ -8,11 +8,11 @@ use duress_history::formats::{Edn, Function, ImportedOperation, Known};
 use smol_str::SmolStr;
 use stateright::semantics::SequentialSpec;
 
-use super::cannot;
 use super::object::{Call, Entries, Object};
 use super::values::Values;
+use super::{cannot, forward};
 use crate::budget::Deadline;
-use crate::wgl::{self, Entry, Outcome};
+use crate::wgl::{Entry, Outcome};
 
 /// One key's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,14 +93,30 @@ impl Object for KeyValue {
         Ok(())
     }
 
+    /// What returned before a put was invoked is of no account after it: only gets that may come
+    /// before the put could tell, and they are left out too.
+    fn cuts(&self, entries: &Entries<Text>, calls: &[usize]) -> Vec<Vec<usize>> {
+        let end = |at: usize| entries[at].returned.as_ref().map(|(end, _)| *end);
+        let puts = calls.iter().rev().filter(|at| matches!(entries[**at].op, KvOp::Put(_)));
+        let cut = |put: &usize| {
+            let (from, to) = (entries[*put].invoked, end(*put)?);
+            let after = |at: &usize| match entries[*at].op {
+                KvOp::Get => entries[*at].invoked > to,
+                _ => end(*at).is_none_or(|end| end > from),
+            };
+            Some(calls.iter().copied().filter(after).collect())
+        };
+        puts.filter_map(cut).collect()
+    }
+
     fn looks_ahead(&self) -> bool {
         true
     }
 
-    fn search(&self, entries: &Entries<Text>, deadline: Deadline, memory_bytes: usize, _: bool) -> Outcome {
+    fn search(&self, entries: &Entries<Text>, deadline: Deadline, memory_bytes: usize, certify: bool) -> Outcome {
         let table = Prefixes::new(entries);
         let trail = Trail { prefixes: &table, at: table.start };
-        wgl::search_until(trail, &table.entries(entries), deadline, memory_bytes)
+        forward::either(trail, &table.entries(entries), deadline, memory_bytes, certify)
     }
 }
 

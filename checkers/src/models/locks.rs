@@ -173,6 +173,24 @@ impl Object for Locks {
         Ok(())
     }
 
+    /// Where nothing is in progress and as much was released as acquired, the lock is free as at
+    /// first.
+    fn cuts(&self, entries: &Entries<Lock>, calls: &[usize]) -> Vec<Vec<usize>> {
+        let mut cuts = Vec::new();
+        let (mut held, mut latest) = (0, 0);
+        for (place, at) in calls.iter().enumerate() {
+            let entry = &entries[*at];
+            if held == 0 && latest < entry.invoked && place > 0 {
+                cuts.push(calls[place..].to_vec());
+            }
+            held += if matches!(entry.op, LockOp::Acquire(_)) { 1 } else { -1 };
+            latest = latest.max(entry.returned.as_ref().map_or(u64::MAX, |(end, _)| *end));
+        }
+        cuts.reverse();
+        // Tokens must go on from where they were.
+        if self.0 == Discipline::Fenced { Vec::new() } else { cuts }
+    }
+
     /// Where a lock has owners, a hold goes as a whole, from the acquire to the last release: nobody
     /// else can have acted on the lock meanwhile.
     fn classes(&self, entries: &Entries<Lock>) -> Vec<Option<u64>> {

@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use duress_history::formats::{Edn, Function, ImportedOperation, Known};
 use stateright::semantics::SequentialSpec;
 
-use super::cannot;
 use super::object::{Call, Entries, Found, Object};
 use super::values::{NIL, Values};
+use super::{cannot, forward};
 use crate::budget::Deadline;
-use crate::wgl::{self, Entry, Outcome};
+use crate::wgl::{Entry, Outcome};
 
 /// A log and its elements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -136,11 +136,12 @@ impl Object for Logs {
         true
     }
 
-    fn search(&self, entries: &Entries<Log>, deadline: Deadline, memory_bytes: usize, _: bool) -> Outcome {
+    fn search(&self, entries: &Entries<Log>, deadline: Deadline, memory_bytes: usize, certify: bool) -> Outcome {
         let Ok(claims) = Claims::of(entries) else {
-            return wgl::search_until(self.initial(), entries, deadline, memory_bytes);
+            return forward::either(self.initial(), entries, deadline, memory_bytes, certify);
         };
-        wgl::search_until(Length { length: 0, claims: PhantomData }, &claims.entries(entries), deadline, memory_bytes)
+        let start = Length { length: 0, claims: PhantomData };
+        forward::either(start, &claims.entries(entries), deadline, memory_bytes, certify)
     }
 }
 

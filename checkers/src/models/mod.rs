@@ -11,6 +11,7 @@
 pub mod containers;
 mod core;
 pub mod counter;
+pub mod forward;
 pub mod kv;
 pub mod locks;
 pub mod log;

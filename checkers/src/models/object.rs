@@ -3,7 +3,8 @@
 //!
 //! A history is read as calls of the object, split into parts that can be judged apart (one per
 //! key: linearizability is local, Herlihy and Wing, TOPLAS 1990, §3.3), and each part is given to
-//! the object's own method where it has one that is sound for it, otherwise to [`crate::wgl`].
+//! the object's own method where it has one that is sound for it, otherwise to [`crate::wgl`] and
+//! [`super::forward`].
 //! What is invalid is reduced to operations that contradict each other by themselves
 //! ([`super::core`]).
 
@@ -16,6 +17,7 @@ use smol_str::SmolStr;
 use stateright::semantics::SequentialSpec;
 
 use super::core::{self, Core};
+use super::forward;
 use super::values::Values;
 use super::{Model, Settings};
 use crate::budget::Deadline;
@@ -107,20 +109,20 @@ pub(crate) trait Object: Sync {
     }
 
     /// Searches for an order. With `certify`, one is given with [`Outcome::Linearizable`].
-    fn search(
-        &self,
-        entries: &Entries<Self::Spec>,
-        deadline: Deadline,
-        memory_bytes: usize,
-        _certify: bool,
-    ) -> Outcome {
-        wgl::search_until(self.initial(), entries, deadline, memory_bytes)
+    fn search(&self, entries: &Entries<Self::Spec>, deadline: Deadline, memory_bytes: usize, certify: bool) -> Outcome {
+        forward::either(self.initial(), entries, deadline, memory_bytes, certify)
     }
 
     /// Whether the search gives up branches for what comes later, so that where it fails is not where
     /// the first return is that no order explains.
     fn looks_ahead(&self) -> bool {
         false
+    }
+
+    /// Subsets of some calls that have no order only if those have none, the smallest first: what
+    /// remains if all that was over before something that determines the state is left out.
+    fn cuts(&self, _entries: &Entries<Self::Spec>, _calls: &[usize]) -> Vec<Vec<usize>> {
+        Vec::new()
     }
 
     /// Calls that must be left out together, or not at all, for what has an order to keep one: a

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use duress_history::formats::{Edn, Function, ImportedOperation, Known};
 use stateright::semantics::SequentialSpec;
 
-use super::cannot;
 use super::object::{Call, Entries, Found, Object, Part};
 use super::values::Values;
+use super::{cannot, forward};
 use crate::budget::Deadline;
 use crate::engine;
 use crate::register::{RegisterOp, RegisterRet};
-use crate::wgl::{self, Entry, Outcome};
+use crate::wgl::{Entry, Outcome};
 
 /// A set and its elements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -263,7 +263,7 @@ impl Object for Sets {
         {
             return engine::search_until(0, &entries, deadline, memory_bytes, certify);
         }
-        wgl::search_until(self.initial(), entries, deadline, memory_bytes)
+        forward::either(self.initial(), entries, deadline, memory_bytes, certify)
     }
 }
 

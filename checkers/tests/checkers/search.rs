@@ -1,5 +1,6 @@
 //! The search against two naive ones, on many tiny histories, valid and corrupted.
 
+use duress_checkers::models::forward;
 use duress_checkers::register::{Register, RegisterOp, RegisterRet};
 use duress_checkers::wgl::{Entry, Limit, Outcome, search};
 use duress_checkers::{Budget, Checker, Run, Verdict, linearizable::Linearizable};
@@ -175,6 +176,14 @@ fn the_search_agrees_with_two_naive_ones() {
             }
             other => panic!("seed {seed}: {other:?}"),
         }
+        match forward::search(Register(0u8), &entries, &Budget::default()) {
+            Some(Outcome::Linearizable { .. }) => assert!(expected, "seed {seed}: {history:?}"),
+            Some(Outcome::NotLinearizable { stuck }) => {
+                assert!(!expected, "seed {seed}: {history:?}");
+                assert_stuck(&entries, stuck);
+            }
+            other => panic!("seed {seed}: {other:?}"),
+        }
         invalid += u32::from(!expected);
 
         // And the checker: without the cas that didn't match, which prove nothing to it.
@@ -241,6 +250,16 @@ fn running_out_of_memory_is_unknown_with_the_part_that_is_valid() {
     let budget = Budget { memory_bytes: 10_000, ..Budget::default() };
     let outcome = search(Register(0u8), &hard(16), &budget);
     assert_eq!(outcome, Outcome::Unknown { valid_up_to: 1, limit: Limit::Memory });
+}
+
+#[test]
+fn the_forward_search_keeps_its_budget() {
+    let small = Budget { memory_bytes: 10_000, ..Budget::default() };
+    let limit = Limit::Memory;
+    assert_eq!(forward::search(Register(0u8), &hard(16), &small), Some(Outcome::Unknown { valid_up_to: 1, limit }));
+    let none = Budget { time: std::time::Duration::ZERO, ..Budget::default() };
+    let limit = Limit::Time;
+    assert_eq!(forward::search(Register(0u8), &hard(16), &none), Some(Outcome::Unknown { valid_up_to: 1, limit }));
 }
 
 #[test]
