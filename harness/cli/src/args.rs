@@ -20,6 +20,7 @@ Examples:
   duress run examples/atc-split-brain.yaml --set target.failover=vote
   duress run --target quorum --set target.read_quorum=1 --faults partition --time 10s
   duress check duress-runs/paxos-register/latest  judge a stored run again
+  duress check history.edn --model cas-register   judge a history of Jepsen, Maelstrom, Porcupine
   duress list                                     targets, workloads, faults, checkers and bugs
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 254 the harness or the infrastructure failed,
@@ -44,8 +45,18 @@ pub(crate) enum Command {
     /// Play scripts in the simulator and on a real cluster, and compare what comes of them
     #[command(after_help = crate::conform::EXAMPLES)]
     Conform(crate::conform::ConformArgs),
-    /// Judge a stored run again
-    Check(CheckArgs),
+    /// Judge a stored run again, or anybody's history
+    #[command(after_help = crate::check::EXAMPLES)]
+    Check(Box<crate::check::CheckArgs>),
+    /// Turn a history from one format into another
+    #[command(after_help = crate::convert::EXAMPLES)]
+    Convert(Box<crate::convert::ConvertArgs>),
+    /// Make a labelled history from a seed, to try checkers with
+    #[command(after_help = crate::generate::EXAMPLES)]
+    Generate(crate::generate::GenerateArgs),
+    /// Skew the clocks of a running process, or tell what they are
+    #[command(after_help = crate::clock::EXAMPLES)]
+    Clock(crate::clock::ClockArgs),
     /// Show targets, workloads, faults, checkers and planted bugs
     List(ListArgs),
     /// Say whether this machine can run clusters, and what to do if not
@@ -136,7 +147,11 @@ Examples:
 
 Each seed draws from the scenario which faults there are, how often and how long, how the network
 behaves, and how many clients and keys there are. A finding is made as small as possible and kept
-as a *.repro.yaml file, for duress replay.";
+as a *.repro.yaml file, for duress replay. Ctrl-C ends a hunt, which then reports what it has.
+
+Exit codes: 0 nothing was found; 1 something was: a broken promise, a node that panics, or a cluster
+that doesn't serve again within the bound though everything is healed (\"unavailable\"); 2 no run
+says anything; 254 the harness failed; 255 usage or configuration error.";
 
 #[derive(Debug, Args)]
 pub(crate) struct HuntArgs {
@@ -186,17 +201,8 @@ pub(crate) struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The directory of a stored run
-    pub(crate) run: PathBuf,
-    /// Print the results as JSON instead of a summary
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only these: targets, workloads, faults, grudges, checkers or bugs
+    /// Only these: targets, workloads, faults, also, grudges, checkers, models, anomalies or bugs
     #[arg(value_name = "WHAT", value_parser = crate::list::SECTIONS)]
     pub(crate) what: Option<String>,
 }

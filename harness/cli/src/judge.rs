@@ -9,7 +9,6 @@ use duress_report::terminal;
 use duress_run::Ended;
 use duress_scenario::Scenario;
 
-use crate::args::CheckArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 use crate::{assemble, options};
@@ -20,25 +19,35 @@ pub(crate) struct Judged {
     facts: Vec<terminal::Fact>,
 }
 
-pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let directory = RunDir::open(&args.run)
-        .map_err(|e| Failure::Usage(format!("{} is no run directory: {e}", args.run.display())))?;
-    let scenario = options::stored(&directory)?;
-    let judged = judge(&directory, &scenario)?;
-    show(&judged, &directory, args.json);
+/// Judges a stored run again. `budget` may change what its scenario allows.
+pub(crate) fn again(
+    directory: &RunDir,
+    budget: impl FnOnce(Budget) -> Budget,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let scenario = options::stored(directory)?;
+    let budget = budget(budget_of(&scenario));
+    let judged = judge_within(directory, &scenario, &budget)?;
+    show(&judged, directory, json);
     Ok(exit::of(judged.results.verdict))
+}
+
+fn budget_of(scenario: &Scenario) -> Budget {
+    Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) }
 }
 
 /// Reads the history, runs the scenario's checkers, and stores the results.
 pub(crate) fn judge(directory: &RunDir, scenario: &Scenario) -> Result<Judged, Failure> {
+    judge_within(directory, scenario, &budget_of(scenario))
+}
+
+fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Result<Judged, Failure> {
     let path = directory.history();
     let failed = |e: &dyn std::fmt::Display| Failure::Infrastructure(format!("{}: {e}", path.display()));
     let file = std::fs::File::open(&path).map_err(|e| failed(&e))?;
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
-    let budget =
-        Budget { time: scenario.limits.check_time, memory_bytes: scenario.limits.check_memory_mb as usize * (1 << 20) };
-    let results = check_all(&run, &assemble::checkers(scenario), &budget);
+    let results = check_all(&run, &assemble::checkers(scenario), budget);
     let text = serde_json::to_string_pretty(&results).map_err(|e| failed(&e))?;
     std::fs::write(directory.results(), text + "\n")
         .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.results().display()), e))?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
+use duress_checkers::generate;
 use duress_kv::bugs::Bug;
 
 use crate::args::ListArgs;
@@ -28,7 +29,8 @@ const CHECKERS: &[(&str, &str)] = &[
 ];
 
 /// What can be listed.
-pub(crate) const SECTIONS: [&str; 6] = ["targets", "workloads", "faults", "grudges", "checkers", "bugs"];
+pub(crate) const SECTIONS: [&str; 9] =
+    ["targets", "workloads", "faults", "also", "grudges", "checkers", "models", "anomalies", "bugs"];
 
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     for what in SECTIONS.into_iter().filter(|what| args.what.as_ref().is_none_or(|asked| asked == what)) {
@@ -39,15 +41,39 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
                 "Faults (--faults, or faults: in a scenario)",
                 duress_fault::Kind::ALL.iter().map(|(kind, description)| (kind.name(), *description)),
             ),
+            "also" => section(
+                "Faults that only the simulator has (hunt --also)",
+                duress_hunt::Extra::ALL.iter().map(|(extra, description)| (extra.name(), *description)),
+            ),
             "grudges" => section(
                 "Grudges (what a partition or a delay is between)",
                 duress_fault::Grudge::ALL.iter().map(|(grudge, description)| (grudge.name(), *description)),
             ),
             "checkers" => section("Checkers", CHECKERS.iter().copied()),
+            "models" => models(),
+            "anomalies" => anomalies(),
             _ => bugs(),
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a history can be judged against.
+pub(crate) fn models() {
+    let models = duress_checkers::models::ALL.iter();
+    section("Models of histories (duress check FILE --model)", models.map(|model| (model.name(), model.about())));
+}
+
+/// What can be wrong with a generated history.
+pub(crate) fn anomalies() {
+    let mut builder = Builder::default();
+    for model in generate::models() {
+        for (anomaly, description) in generate::anomalies(model).unwrap_or_default() {
+            builder.push_record([model, anomaly, description]);
+        }
+    }
+    println!("Anomalies of generated histories (duress generate --model --anomaly)");
+    println!("{}\n", builder.build().with(Style::blank()));
 }
 
 /// The bugs of each target.

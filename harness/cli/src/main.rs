@@ -8,13 +8,19 @@
 //!   simulated one; [`service`] is what both have in common.
 //! - [`model`] explores every state of a tiny cluster.
 //! - [`conform`] plays [`script`]s in both worlds and compares.
+//! - [`check`] judges anybody's history, [`convert`] and [`generate`] make histories.
+//! - [`clock`] skews the clocks of any process.
 //! - [`hunt`] runs many seeds in the simulator, [`replay`] repeats what was found.
 
 mod args;
 mod assemble;
 mod bundled;
+mod check;
+mod clock;
 mod conform;
+mod convert;
 mod exit;
+mod generate;
 mod hunt;
 mod inside;
 mod internal;
@@ -54,7 +60,10 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(args),
         Command::Model(args) => model::model(args),
         Command::Conform(args) => conform::conform(args),
-        Command::Check(args) => judge::check(args),
+        Command::Check(args) => check::check(args),
+        Command::Convert(args) => convert::convert(args),
+        Command::Generate(args) => generate::generate(args),
+        Command::Clock(args) => clock::run(args),
         Command::List(args) => list::list(args),
         Command::Preflight => list::preflight(),
         Command::Node(args) => internal::node(args),

@@ -58,7 +58,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// A seed that nobody chose. Small enough to be read out and typed.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     let state = std::collections::hash_map::RandomState::new();
     state.build_hasher().finish() % 1_000_000_000
 }

@@ -42,7 +42,7 @@ pub fn summary(results: &Results, facts: &[Fact], options: Options) -> String {
     text
 }
 
-fn push_table(text: &mut String, table: &Table) {
+pub(crate) fn push_table(text: &mut String, table: &Table) {
     if table.rows.is_empty() {
         return;
     }
@@ -83,7 +83,7 @@ pub fn verdict(results: &Results, options: Options) -> String {
     paint(results.verdict, &words, options)
 }
 
-fn paint(verdict: Verdict, words: &str, options: Options) -> String {
+pub(crate) fn paint(verdict: Verdict, words: &str, options: Options) -> String {
     if !options.colour {
         return words.to_string();
     }

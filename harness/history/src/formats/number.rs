@@ -12,6 +12,11 @@ pub(super) fn number(token: &str) -> Option<Edn> {
         [b'+', ..] => (false, &token[1..]),
         _ => (false, token),
     };
+    // By far the most are short and plain.
+    if digits.len() < 19 && whole(digits) {
+        let value = digits.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+        return Some(Edn::Int(if negative { -value } else { value }));
+    }
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         // `from_str_radix` would take a second sign.
         return hex

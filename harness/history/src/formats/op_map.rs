@@ -207,13 +207,13 @@ fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>
             };
             once(&mut fields.function, function, name, at)
         }
-        _ if !FIELDS.contains(&name) => parser.value().map(drop),
-        _ => {
+        "process" | "value" | "key" | "error" | "time" | "index" => {
             parser.peek()?;
             let spot = parser.at();
             let value = parser.value()?;
             fields.set(name, at, value, spot)
         }
+        _ => parser.value().map(drop),
     }
 }
 
@@ -233,12 +233,9 @@ fn json_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_
     }
 }
 
-/// The fields besides `type` and `f`.
-const FIELDS: [&str; 6] = ["process", "value", "key", "error", "time", "index"];
-
 impl Fields {
     /// Sets the field whose name stands at byte `at` and whose value stands at byte `spot`; others
-    /// than [`FIELDS`] mean nothing.
+    /// mean nothing.
     fn set(&mut self, name: &str, at: usize, value: Edn, spot: usize) -> Result<(), Fault> {
         match name {
             "process" if value == Edn::Nil => Ok(()),

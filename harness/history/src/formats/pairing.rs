@@ -73,8 +73,8 @@ const MAX_NAMELESS: usize = 4096;
 #[derive(Default)]
 pub(super) struct Pairing {
     operations: Vec<ImportedOperation>,
-    /// Where the invocation and the completion begin, of each operation.
-    spots: Vec<(Place, Place)>,
+    /// The columns at which the invocation and the completion begin, of each operation.
+    columns: Vec<(u32, u32)>,
     nemesis: Vec<NemesisEntry>,
     open: Open,
     /// Open operations of unnamed clients, and all operations of such.
@@ -198,7 +198,7 @@ impl Pairing {
             outcome: Outcome::Info,
             error: None,
         });
-        self.spots.push((at, at));
+        self.columns.push((column(at), 1));
     }
 
     fn complete(
@@ -231,7 +231,7 @@ impl Pairing {
         {
             operation.error = Some(entry.value);
         }
-        self.spots[index].1 = at;
+        self.columns[index].1 = column(at);
         Ok(())
     }
 
@@ -253,8 +253,8 @@ impl Pairing {
             Keys::Auto => self.operations.iter().all(carries_key),
         };
         if independent {
-            for (operation, (invoked, completed)) in self.operations.iter_mut().zip(&self.spots) {
-                split(operation, *invoked, *completed)?;
+            for (operation, columns) in self.operations.iter_mut().zip(&self.columns) {
+                split(operation, *columns)?;
             }
         }
         let Pairing { operations, nemesis, entries, .. } = self;
@@ -313,7 +313,15 @@ fn into_tuple(value: Edn) -> Result<(Edn, Edn), Edn> {
     }
 }
 
-fn split(operation: &mut ImportedOperation, invoked: Place, completed: Place) -> Result<(), ReadError> {
+/// A column beyond four thousand million is as good as that.
+fn column(at: Place) -> u32 {
+    u32::try_from(at.column).unwrap_or(u32::MAX)
+}
+
+fn split(operation: &mut ImportedOperation, columns: (u32, u32)) -> Result<(), ReadError> {
+    let place = |moment: Moment, column: u32| Place { line: moment.line, column: column as usize };
+    let invoked = place(operation.invoked, columns.0);
+    let completed = place(operation.completed.unwrap_or(operation.invoked), columns.1);
     let no_tuple = |at: Place, value: Edn| at.error(format!("{} is no [key value] tuple", quote(&value.to_string())));
     let (key, argument) =
         into_tuple(std::mem::take(&mut operation.argument)).map_err(|value| no_tuple(invoked, value))?;
