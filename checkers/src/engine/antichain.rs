@@ -84,9 +84,16 @@ impl<const N: usize> Antichain<N> {
         self.before.clear();
     }
 
-    /// Estimated bytes in use.
+    /// Estimated bytes in use: a function of what is in it, not of what was before.
     pub(super) fn bytes(&self) -> usize {
-        self.items.capacity() * (size_of::<Configuration<N>>() + 4) + self.buckets.capacity() * size_of::<Bucket>()
+        self.items.len() * (2 * size_of::<Configuration<N>>() + 4 * size_of::<Bucket>() + 8)
+    }
+
+    /// Gives memory back if it is much.
+    pub(super) fn release(&mut self) {
+        if self.items.capacity() > 1 << 14 {
+            *self = Antichain::new();
+        }
     }
 
     /// The configuration that was added as number `at`, if there is one and nothing better came.

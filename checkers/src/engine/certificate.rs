@@ -52,7 +52,7 @@ impl Trail {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>()
+        self.nodes.len() * 2 * size_of::<Node>()
     }
 
     pub(super) fn pending(&mut self, serial: u32, op: u32) {

@@ -9,7 +9,9 @@
 //!
 //! - *What changes nothing takes effect at once*: a read of the value that is there.
 //! - *Lazy writes*: a write in progress when another write takes effect may have been just before
-//!   it, where nobody can see it. It needn't take effect any more, but still may.
+//!   it, where nobody can see it. It needn't take effect any more, but still may. At its return
+//!   this counts only if the other took effect before an earlier return: one that is let take
+//!   effect now may as well wait until the returning one has taken effect.
 //! - *A write that nobody observes is none*: unless it is the returning one, a write is only let
 //!   take effect if something that is waiting could observe it (a read, a cas, a pending cas that
 //!   leads there): else it is better left to be absorbed. So are pending writes; one of the value
@@ -28,10 +30,10 @@ use crate::wgl::Limit;
 
 /// An operation in progress.
 #[derive(Clone, Copy)]
-struct Slot<const N: usize> {
+pub(super) struct Slot<const N: usize> {
     /// Its number.
     op: u32,
-    action: Action,
+    pub(super) action: Action,
     /// When it returns, or [`PENDING`] if that isn't known.
     ret: u32,
     /// Identical operations that return before it.
@@ -40,7 +42,7 @@ struct Slot<const N: usize> {
 
 /// The operations in progress that are about one value.
 #[derive(Clone, Copy)]
-struct About<const N: usize> {
+pub(super) struct About<const N: usize> {
     reads: Mask<N>,
     differs: Mask<N>,
     writes: Mask<N>,
@@ -48,7 +50,7 @@ struct About<const N: usize> {
 }
 
 impl<const N: usize> About<N> {
-    const NOTHING: About<N> =
+    pub(super) const NOTHING: About<N> =
         About { reads: Mask::EMPTY, differs: Mask::EMPTY, writes: Mask::EMPTY, cas_from: Mask::EMPTY };
 }
 
@@ -71,17 +73,21 @@ const CLOCK_INTERVAL: u32 = 256;
 const CLOCK_COMPARISONS: u64 = 1 << 16;
 
 pub(super) struct Frontier<const N: usize> {
-    slots: Vec<Slot<N>>,
-    taken: Mask<N>,
-    about: Vec<About<N>>,
-    kinds: Kinds<N>,
+    pub(super) slots: Vec<Slot<N>>,
+    pub(super) taken: Mask<N>,
+    pub(super) about: Vec<About<N>>,
+    pub(super) kinds: Kinds<N>,
     differs: Mask<N>,
-    pending: Pending,
-    configurations: Vec<Configuration<N>>,
-    next: Antichain<N>,
+    pub(super) pending: Pending,
+    pub(super) configurations: Vec<Configuration<N>>,
+    pub(super) next: Antichain<N>,
     between: Antichain<N>,
     /// How many of `between` have been followed up, if a return was interrupted.
     interrupted: Option<usize>,
+    /// It isn't known yet how the operations in progress will end.
+    pub(super) growing: bool,
+    /// Memory for [`Frontier::find_leading`].
+    leading: Vec<u32>,
     pub(super) trail: Trail,
 }
 
@@ -100,6 +106,8 @@ impl<const N: usize> Frontier<N> {
             next: Antichain::new(),
             between: Antichain::new(),
             interrupted: None,
+            growing: false,
+            leading: Vec::new(),
             trail: Trail::new(false),
         }
     }
@@ -114,9 +122,12 @@ impl<const N: usize> Frontier<N> {
         self.pending.reset();
         self.configurations.clear();
         self.configurations.push(Configuration::new(initial, Trail::START));
+        self.configurations.shrink_to(1 << 14);
         self.next.clear();
+        self.next.release();
         self.between.clear();
-        self.interrupted = None;
+        self.between.release();
+        (self.interrupted, self.growing) = (None, false);
         self.trail = Trail::new(certify);
     }
 
@@ -138,45 +149,57 @@ impl<const N: usize> Frontier<N> {
     }
 
     /// An operation is called that is to return. Nothing else may be in its slot.
+    #[inline]
     pub(super) fn call(&mut self, slot: usize, op: u32, action: Action, ret: u32) {
-        self.taken.set(slot);
         let mut before = Mask::EMPTY;
+        if ret != PENDING {
+            for other in self.identical(action).slots() {
+                if self.slots[other].ret < ret {
+                    before.set(other);
+                } else {
+                    self.slots[other].before.set(slot);
+                }
+            }
+        }
+        self.occupy(slot, Slot { op, action, ret, before });
         match action {
             Action::Read(value) => {
-                self.kinds.reads.set(slot);
-                self.about[value as usize].reads.set(slot);
                 for configuration in self.configurations.iter_mut().filter(|c| c.value == value) {
                     configuration.done.set(slot);
                 }
             }
             Action::Differs(value) => {
-                self.kinds.reads.set(slot);
-                self.differs.set(slot);
-                self.about[value as usize].differs.set(slot);
                 for configuration in self.configurations.iter_mut().filter(|c| c.value != value) {
                     configuration.done.set(slot);
                 }
             }
-            Action::Write(_) | Action::Cas { .. } => {
-                if ret != PENDING {
-                    for other in self.identical(action).slots() {
-                        if self.slots[other].ret < ret {
-                            before.set(other);
-                        } else {
-                            self.slots[other].before.set(slot);
-                        }
-                    }
-                }
-                if let Action::Write(to) = action {
-                    self.kinds.writes.set(slot);
-                    self.about[to as usize].writes.set(slot);
-                } else if let Action::Cas { from, .. } = action {
-                    self.kinds.cas.set(slot);
-                    self.about[from as usize].cas_from.set(slot);
-                }
+            Action::Write(_) | Action::Cas { .. } => {}
+        }
+    }
+
+    #[inline]
+    pub(super) fn occupy(&mut self, slot: usize, with: Slot<N>) {
+        self.taken.set(slot);
+        match with.action {
+            Action::Read(value) => {
+                self.kinds.reads.set(slot);
+                self.about[value as usize].reads.set(slot);
+            }
+            Action::Differs(value) => {
+                self.kinds.reads.set(slot);
+                self.differs.set(slot);
+                self.about[value as usize].differs.set(slot);
+            }
+            Action::Write(to) => {
+                self.kinds.writes.set(slot);
+                self.about[to as usize].writes.set(slot);
+            }
+            Action::Cas { from, .. } => {
+                self.kinds.cas.set(slot);
+                self.about[from as usize].cas_from.set(slot);
             }
         }
-        self.slots[slot] = Slot { op, action, ret, before };
+        self.slots[slot] = with;
     }
 
     /// The operations in progress that set the register in the same way.
@@ -219,11 +242,15 @@ impl<const N: usize> Frontier<N> {
 
     fn expand(&mut self, slot: usize, now: u32, meter: &mut Meter) -> Result<(), Limit> {
         let mut at = self.interrupted.take().unwrap_or_else(|| {
-            let configurations = std::mem::take(&mut self.configurations);
-            for configuration in &configurations {
-                self.sort(*configuration, slot);
+            for at in 0..self.configurations.len() {
+                let configuration = self.configurations[at];
+                if configuration.done.has(slot) || configuration.absorbed.has(slot) {
+                    self.keep(configuration, slot);
+                }
+                if !configuration.done.has(slot) {
+                    self.between.add(configuration, &self.kinds, &self.pending);
+                }
             }
-            self.configurations = configurations;
             0
         });
         while let Some(configuration) = self.between.get(at) {
@@ -256,15 +283,15 @@ impl<const N: usize> Frontier<N> {
         if meter.deadline.passed() { Err(Limit::Time) } else { Ok(()) }
     }
 
-    /// Estimated bytes in use.
+    /// Estimated bytes in use: a function of what is in it, not of what was before.
     pub(super) fn bytes(&self) -> usize {
-        let configurations = self.configurations.capacity() * size_of::<Configuration<N>>();
+        let configurations = self.configurations.len() * 2 * size_of::<Configuration<N>>();
         configurations + self.next.bytes() + self.between.bytes() + self.pending.bytes() + self.trail.bytes()
     }
 
     /// Frees an operation's slot; the configurations still speak of it.
     #[inline]
-    fn free(&mut self, slot: usize) {
+    pub(super) fn free(&mut self, slot: usize) {
         self.taken.clear(slot);
         self.kinds.reads.clear(slot);
         self.kinds.writes.clear(slot);
@@ -297,7 +324,8 @@ impl<const N: usize> Frontier<N> {
                 self.step(new, to, Step::Operation(op), last, now);
             }
         }
-        let leading = self.leading(from);
+        let mut leading = std::mem::take(&mut self.leading);
+        self.find_leading(from, &mut leading);
         for slot in self.kinds.writes.without(from.done).slots() {
             let Slot { op, action, before, .. } = self.slots[slot];
             let Action::Write(to) = action else { continue };
@@ -312,6 +340,7 @@ impl<const N: usize> Frontier<N> {
         if !self.pending.is_empty() {
             self.follow_pending(from, last, now, &leading);
         }
+        self.leading = leading;
     }
 
     fn follow_pending(&mut self, from: &Configuration<N>, last: usize, now: u32, leading: &[u32]) {
@@ -326,7 +355,7 @@ impl<const N: usize> Frontier<N> {
             };
             if !self.pending.left(from.used, class)
                 || !self.wanted(to, from, leading)
-                || !self.identical(action).without(from.done).is_empty()
+                || (!self.growing && !self.identical(action).without(from.done).is_empty())
             {
                 continue;
             }
@@ -346,29 +375,20 @@ impl<const N: usize> Frontier<N> {
         new.done = new.done.or(about.reads).or(self.differs.without(about.differs));
         let trail = new.trail;
         new.trail = self.trail.next();
-        if self.sort(new, last) {
+        let kept =
+            if new.done.has(last) { self.keep(new, last) } else { self.between.add(new, &self.kinds, &self.pending) };
+        if kept {
             self.trail.push(trail, step, now);
         }
     }
 
-    /// Keeps a configuration for after the return of slot `last`, for following up before it, or
-    /// for both: a write that was absorbed may as well take effect at its return, for those to see
-    /// that come later. Whether it was kept at all.
+    /// Keeps a configuration for after the return of slot `last`. What is over makes no difference
+    /// any more.
     #[inline]
-    fn sort(&mut self, configuration: Configuration<N>, last: usize) -> bool {
-        let done = configuration.done.has(last);
-        let mut kept = false;
-        if done || configuration.absorbed.has(last) {
-            // What is over makes no difference any more.
-            let mut after = configuration;
-            after.done.clear(last);
-            after.absorbed.clear(last);
-            kept = self.next.add(after, &self.kinds, &self.pending);
-        }
-        if !done {
-            kept |= self.between.add(configuration, &self.kinds, &self.pending);
-        }
-        kept
+    fn keep(&mut self, mut configuration: Configuration<N>, last: usize) -> bool {
+        configuration.done.clear(last);
+        configuration.absorbed.clear(last);
+        self.next.add(configuration, &self.kinds, &self.pending)
     }
 
     /// Whether something that is waiting in a configuration could observe a value, directly or by
@@ -380,27 +400,21 @@ impl<const N: usize> Frontier<N> {
         !observers.without(configuration.done).is_empty() || leading.contains(&value)
     }
 
-    /// The values from which pending cas lead to one that is wanted.
+    /// Finds the values from which pending cas lead to one that is wanted.
     #[inline]
-    fn leading(&self, configuration: &Configuration<N>) -> Vec<u32> {
-        let mut values = Vec::new();
-        if self.pending.is_empty() {
-            return values;
-        }
-        loop {
-            let mut more = false;
+    fn find_leading(&self, configuration: &Configuration<N>, leading: &mut Vec<u32>) {
+        leading.clear();
+        let mut more = !self.pending.is_empty();
+        while std::mem::take(&mut more) {
             for (class, known) in self.pending.classes.iter().enumerate() {
-                let Some(Action::Cas { from, to }) = known.map(|class| class.action) else { continue };
-                if self.pending.left(configuration.used, class)
-                    && !values.contains(&from)
-                    && self.wanted(to, configuration, &values)
+                if let Some(Action::Cas { from, to }) = known.map(|class| class.action)
+                    && self.pending.left(configuration.used, class)
+                    && !leading.contains(&from)
+                    && self.wanted(to, configuration, leading)
                 {
-                    values.push(from);
+                    leading.push(from);
                     more = true;
                 }
-            }
-            if !more {
-                return values;
             }
         }
     }

@@ -14,8 +14,11 @@
 mod antichain;
 mod certificate;
 mod frontier;
+mod growing;
 mod history;
+mod judge;
 mod mask;
+pub mod online;
 mod pending;
 mod prepare;
 mod search;
@@ -24,14 +27,15 @@ mod values;
 pub mod verify;
 mod zones;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use self::history::{Action, History, Operation, PENDING};
+pub use self::judge::KeySearch;
 
-use self::frontier::Meter;
-use self::prepare::Problem;
-use self::search::Search;
-use self::sort::{Record, Sorted, WORTH_THREADS};
+use self::judge::{Judge, rename};
+use self::sort::WORTH_THREADS;
 use crate::Budget;
 use crate::budget::Deadline;
 use crate::register::{Register, RegisterOp, RegisterRet};
@@ -63,8 +67,11 @@ pub struct KeyAnswer {
 }
 
 /// While keys are searched in parallel each has this share of the memory; a key that needs more
-/// is searched again alone. Fixed, so that an answer doesn't depend on the number of threads.
+/// is searched on alone. Fixed, so that an answer doesn't depend on the number of threads.
 const MEMORY_SHARES: usize = 32;
+
+/// How many searches that need more memory are kept to be continued; the others start again.
+const PARKED: usize = 4;
 
 /// The most operations that can be numbered.
 const MOST: usize = 1 << 30;
@@ -87,23 +94,40 @@ pub fn check(history: &History, budget: &Budget, certify: bool) -> Vec<KeyAnswer
     let sorted = sort::by_key(history);
     let largest_first = sorted.largest_first(history.keys);
     let next = AtomicUsize::new(0);
+    let parked = Mutex::new(BTreeMap::new());
+    let share = budget.memory_bytes / MEMORY_SHARES;
     let work = || {
-        let mut judge = Judge::new(deadline, budget.memory_bytes / MEMORY_SHARES, certify);
+        let mut judge = Judge::new(deadline, share, certify);
         let mut answers = Vec::new();
         while let Some(key) = largest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
-            answers.push((*key, judge.key(history.initial, &sorted, *key)));
+            let answer = judge.key(history.initial, &sorted, *key);
+            if needs_memory(&answer)
+                && let Ok(mut parked) = parked.lock()
+                && parked.len() < PARKED
+            {
+                parked.insert(*key, std::mem::replace(&mut judge, Judge::new(deadline, share, certify)));
+            }
+            answers.push((*key, answer));
         }
         answers
     };
     let mut answers: Vec<(u32, KeyAnswer)> =
         if count < WORTH_THREADS { work() } else { rayon::broadcast(|_| work()).into_iter().flatten().collect() };
     answers.sort_unstable_by_key(|(key, _)| *key);
-    let mut alone = Judge::new(deadline, budget.memory_bytes, certify);
-    let again = |(key, answer): (u32, KeyAnswer)| match answer.outcome {
-        Outcome::Unknown { limit: Limit::Memory, .. } => alone.key(history.initial, &sorted, key),
-        _ => answer,
+    let mut parked = parked.into_inner().unwrap_or_default();
+    // What is parked keeps its share.
+    let alone = budget.memory_bytes - share * PARKED;
+    let mut judge = Judge::new(deadline, alone, certify);
+    let again = |(key, answer): (u32, KeyAnswer)| match parked.remove(&key) {
+        Some(mut parked) => parked.resume(deadline, alone),
+        None if needs_memory(&answer) => judge.key(history.initial, &sorted, key),
+        None => answer,
     };
     answers.into_iter().map(again).collect()
+}
+
+fn needs_memory(answer: &KeyAnswer) -> bool {
+    matches!(answer.outcome, Outcome::Unknown { limit: Limit::Memory, .. })
 }
 
 /// Searches for an order of one register's operations, as [`wgl::search`] does: the same meaning
@@ -126,65 +150,4 @@ pub(crate) fn search_until(
     let mut outcome = judge.operations(initial, &history.operations).outcome;
     rename(&mut outcome, |op| ids[op]);
     outcome
-}
-
-/// Calls operations by other names.
-fn rename(outcome: &mut Outcome, name: impl Fn(usize) -> usize) {
-    match outcome {
-        Outcome::Linearizable { order } => order.iter_mut().for_each(|op| *op = name(*op)),
-        Outcome::NotLinearizable { stuck } => *stuck = name(*stuck),
-        Outcome::Unknown { .. } => {}
-    }
-}
-
-/// Judges keys one after the other, in memory that is used again.
-struct Judge {
-    problem: Problem,
-    search: Search,
-    meter: Meter,
-    certify: bool,
-}
-
-impl Judge {
-    fn new(deadline: Deadline, memory_bytes: usize, certify: bool) -> Judge {
-        let meter = Meter::new(deadline, memory_bytes);
-        Judge { problem: Problem::default(), search: Search::default(), meter, certify }
-    }
-
-    /// Judges operations that are all of one key.
-    fn operations(&mut self, initial: u32, operations: &[Operation]) -> KeyAnswer {
-        self.problem.fill(initial, || operations.iter().enumerate().map(|(id, op)| Record::new(op, id)));
-        self.judge()
-    }
-
-    fn key(&mut self, initial: u32, sorted: &Sorted, key: u32) -> KeyAnswer {
-        self.problem.fill(initial, || sorted.records(key));
-        self.judge()
-    }
-
-    fn judge(&mut self) -> KeyAnswer {
-        let (mut outcome, method) = self.outcome();
-        rename(&mut outcome, |op| self.problem.ids[op] as usize);
-        KeyAnswer { outcome, method, completed: self.problem.completed }
-    }
-
-    fn outcome(&mut self) -> (Outcome, Method) {
-        let Judge { problem, search, meter, certify } = self;
-        if let Some(op) = problem.refuted {
-            return (Outcome::NotLinearizable { stuck: op as usize }, Method::Refutation);
-        }
-        // Zones tell that there is no order, and not at which return; the search tells that too.
-        if problem.unique
-            && let Some(order) = zones::order(problem, *certify)
-        {
-            return (Outcome::Linearizable { order }, Method::Zones);
-        }
-        if let Some(outcome) = search.run(problem, meter, *certify) {
-            return (outcome, Method::Configurations);
-        }
-        let (register, (entries, ids)) = (Register(problem.initial), problem.entries());
-        let mut outcome = wgl::search_until(register, &entries, meter.deadline, meter.memory_bytes);
-        rename(&mut outcome, |entry| ids[entry]);
-        (outcome, Method::WingGongLowe)
-    }
 }

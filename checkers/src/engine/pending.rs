@@ -22,6 +22,8 @@ pub(super) struct Pending {
     rows: Vec<u16>,
     /// The length of a row.
     width: usize,
+    /// For each multiset and class the multiset with one more, if it came up before.
+    more: Vec<u32>,
     /// Open addressing: multisets by their rows; the length is a power of two.
     table: Vec<u32>,
     serials: u32,
@@ -32,7 +34,14 @@ const NONE: u32 = u32::MAX;
 
 impl Pending {
     pub(super) fn new() -> Pending {
-        let mut pending = Pending { classes: Vec::new(), rows: Vec::new(), width: 0, table: Vec::new(), serials: 0 };
+        let mut pending = Pending {
+            classes: Vec::new(),
+            rows: Vec::new(),
+            width: 0,
+            more: Vec::new(),
+            table: Vec::new(),
+            serials: 0,
+        };
         pending.reset();
         pending
     }
@@ -46,7 +55,7 @@ impl Pending {
 
     /// Estimated bytes in use.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.capacity() * 2 + self.table.capacity() * 4
+        self.rows.len() * 4 + self.more.len() * 8 + self.table.len() * 4
     }
 
     /// Whether there are any classes.
@@ -85,18 +94,25 @@ impl Pending {
     }
 
     /// `used` and one more of a class.
+    #[inline]
     pub(super) fn with(&mut self, used: u32, class: usize) -> u32 {
-        let from = used as usize * self.width;
-        self.rows.extend_from_within(from..from + self.width);
-        let new = self.rows.len() - self.width;
-        self.rows[new + class] += 1;
-        self.settle()
+        let place = used as usize * self.width + class;
+        if self.more[place] == NONE {
+            let from = used as usize * self.width;
+            self.rows.extend_from_within(from..from + self.width);
+            let new = self.rows.len() - self.width;
+            self.rows[new + class] += 1;
+            self.more[place] = self.settle();
+        }
+        self.more[place]
     }
 
     /// Whether `a` has no more than `b` of any class.
     #[inline]
     pub(super) fn no_more(&self, a: u32, b: u32) -> bool {
-        a == b || a == 0 || self.row(a).iter().zip(self.row(b)).all(|(a, b)| a <= b)
+        // All counts are compared, so that the processor can do it at once.
+        let more = || self.row(a).iter().zip(self.row(b)).fold(false, |more, (a, b)| more | (a > b));
+        a == b || a == 0 || !more()
     }
 
     /// Drops the classes that can't be of use after an event. Whether there were any; then each
@@ -150,7 +166,11 @@ impl Pending {
     fn set_width(&mut self, width: usize) {
         self.width = width;
         self.rows.clear();
+        self.rows.shrink_to(1 << 14);
+        self.more.clear();
+        self.more.shrink_to(1 << 14);
         self.table.clear();
+        self.table.shrink_to(1 << 12);
         self.table.resize(64, NONE);
         self.rows.resize(width, 0);
         self.settle();
@@ -169,6 +189,7 @@ impl Pending {
             at = (at + 1) & (self.table.len() - 1);
         }
         self.table[at] = last as u32;
+        self.more.resize(self.rows.len(), NONE);
         if last * 2 > self.table.len() {
             let mut table = vec![NONE; self.table.len() * 2];
             for (number, row) in self.rows.chunks(self.width).enumerate() {

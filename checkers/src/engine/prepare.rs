@@ -95,6 +95,10 @@ impl Problem {
     /// False if the records turn out not to be in order.
     fn fill_sorted(&mut self, initial: u32, records: impl Iterator<Item = Record>) -> bool {
         self.clear(initial);
+        let count = records.size_hint().0;
+        self.ops.reserve(count);
+        self.ids.reserve(count);
+        self.events.reserve(count * 2);
         let mut last = 0;
         for record in records {
             if record.invoked < last {

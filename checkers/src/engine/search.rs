@@ -27,6 +27,17 @@ impl Search {
             _ => return None,
         })
     }
+
+    /// Continues the last problem's search, which was unknown. `None` if there was none.
+    pub(super) fn resume(&mut self, problem: &Problem, meter: &mut Meter) -> Option<Outcome> {
+        match problem.widest.div_ceil(64) {
+            0 | 1 => self.one.as_mut().map(|run| run.resume(problem, meter)),
+            2 => self.two.as_mut().map(|run| run.resume(problem, meter)),
+            3 | 4 => self.four.as_mut().map(|run| run.resume(problem, meter)),
+            5..=16 => self.sixteen.as_mut().map(|run| run.resume(problem, meter)),
+            _ => None,
+        }
+    }
 }
 
 fn start<const N: usize>(

@@ -1,9 +1,11 @@
 //! The engine against naive searches, on very many tiny histories; and its certificates against
 //! the independent verifier. `DURESS_FUZZ` sets how many histories.
 
+mod online;
+
 use duress_checkers::Budget;
 use duress_checkers::engine::verify::{Flaw, verify};
-use duress_checkers::engine::{self, Action, History, Method, Operation, PENDING};
+use duress_checkers::engine::{self, Action, History, KeySearch, Method, Operation, PENDING};
 use duress_checkers::generate::{Anomaly, Label, Options, registers};
 use duress_checkers::register::{Register, RegisterOp, RegisterRet};
 use duress_checkers::wgl::{self, Entry, Limit, Outcome};
@@ -295,6 +297,30 @@ fn a_budget_that_runs_out_is_unknown() {
     let small = Budget { memory_bytes: 100_000, ..Budget::default() };
     let answer = &engine::check(&history, &small, false)[0];
     assert!(matches!(answer.outcome, Outcome::Unknown { limit: Limit::Memory, .. }), "{answer:?}");
+}
+
+#[test]
+fn a_search_goes_on_where_a_budget_ended_it() {
+    let options = Options { operations: 400, clients: 12, indeterminate: 0.05, ..Options::default() };
+    for seed in 0..20 {
+        let anomaly = [None, Some(Anomaly::StaleRead)][seed as usize % 2];
+        let history = registers(Seed(seed), &Options { anomaly, ..options.clone() }).history;
+        let whole = &engine::check(&history, &Budget::default(), true)[0];
+        let mut search = KeySearch::new(&history, 0, true);
+        let (mut memory_bytes, mut rounds, mut furthest) = (1, 0, 0);
+        let answer = loop {
+            let budget = Budget { memory_bytes, ..Budget::default() };
+            let answer = search.resume(&budget).clone();
+            let Outcome::Unknown { valid_up_to, limit } = answer.outcome else { break answer };
+            assert_eq!(limit, Limit::Memory);
+            assert!(valid_up_to >= furthest, "seed {seed}");
+            furthest = valid_up_to;
+            memory_bytes += memory_bytes / 4 + 1_000;
+            rounds += 1;
+        };
+        assert!(rounds > 1, "seed {seed}: the memory was never too little");
+        assert_eq!(&answer, whole, "seed {seed}");
+    }
 }
 
 #[test]

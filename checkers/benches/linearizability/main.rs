@@ -6,13 +6,15 @@
 //! meanwhile, the history apart. Beside it, the time that reading the same history takes, from
 //! this project's JSON lines in memory (not for the longest).
 
+mod rows;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use duress_checkers::Budget;
 use duress_checkers::engine::{self, Action, History, Operation, PENDING};
-use duress_checkers::generate::{Anomaly, Options, registers};
+use duress_checkers::generate::registers;
 use duress_checkers::wgl::Outcome;
 use duress_history::{Completion, Event, EventKind, Invocation, Op, Process, Ret, Time, Value, jsonl};
 use duress_seed::Seed;
@@ -44,31 +46,7 @@ static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let base = Options::default();
-    let wide = Options { operations: 1_000_000, clients: 50, keys: 1000, ..base.clone() };
-    let unique = Options { values: None, cas: 0.0, ..wide.clone() };
-    let stale = Some(Anomaly::StaleRead);
-    let short = Options { clients: 10, ..base.clone() };
-    let phantom = Some(Anomaly::Phantom);
-    let rows = [
-        ("1 key, 5 clients, 10k", Options { operations: 10_000, ..base.clone() }),
-        ("1 key, 5 clients, 100k", Options { operations: 100_000, ..base.clone() }),
-        ("1 key, 20 clients, 10k", Options { operations: 10_000, clients: 20, ..base.clone() }),
-        ("1000 keys, 50 clients, 1M", wide.clone()),
-        ("same, 1% indeterminate", Options { indeterminate: 0.01, ..wide.clone() }),
-        ("1M unique values, one stale read", Options { anomaly: stale, ..unique.clone() }),
-        (
-            "100 keys, 100k, 1% indeterminate, stale",
-            Options { operations: 100_000, keys: 100, indeterminate: 0.01, anomaly: stale, ..wide },
-        ),
-        ("1 key, 10 clients, 1k, 3% indet., stale", Options { indeterminate: 0.03, anomaly: stale, ..short.clone() }),
-        (
-            "1 key, 10 clients, 1k, 10% indet., phantom",
-            Options { indeterminate: 0.1, anomaly: phantom, ..short.clone() },
-        ),
-        ("1 key, 10 clients, 1k, 10% indet., stale", Options { indeterminate: 0.1, anomaly: stale, ..short }),
-        ("10M unique values, 10,000 keys", Options { operations: 10_000_000, keys: 10_000, ..unique }),
-    ];
+    let rows = rows::all();
     println!("{:<44} {:>9} {:>9} {:>8} {:>9}  verdict", "history", "ms", "cpu ms", "peak MB", "parse ms");
     for (name, options) in rows.iter().filter(|(name, _)| name.contains(&wanted)) {
         let generated = registers(Seed(1), options);
