@@ -2,8 +2,8 @@
 //!
 //! A configuration names at most one ([`paxos::Config::bug`](crate::paxos::Config::bug) and its
 //! like in the other modes), never by default. At its place each is a single marked condition
-//! beside the correct path, and costs a comparison when it is off. `docs/bugs.md` is generated
-//! from this catalogue.
+//! beside the correct path, and costs a comparison when it is off. `docs/bugs.md` repeats this
+//! catalogue and tells how soon each is found.
 
 mod catalogue;
 
