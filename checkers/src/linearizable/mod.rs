@@ -5,6 +5,7 @@
 //! searched apart, in parallel. What is found to be invalid is shrunk to the smallest set of
 //! operations that can't be ordered, and told as a story with a timeline.
 
+mod certify;
 mod history;
 mod shrink;
 mod story;
@@ -33,6 +34,10 @@ const ALONE: usize = 1000;
 pub struct Linearizable {
     /// What a register holds before the first operation. By default nothing.
     pub model: Register,
+    /// Confirms verdicts by other means than those that found them: an order of each register's
+    /// operations is verified, and the operations that are said to have none are searched naively.
+    /// A contradiction is a fault of the checker, and told as such. By default off.
+    pub certify: bool,
 }
 
 impl Checker for Linearizable {
@@ -45,11 +50,16 @@ impl Checker for Linearizable {
         // A finding that can't be explained is worth little: some time is kept for that.
         let search_deadline = Deadline::after(budget.time / 5 * 4);
         let (keys, strange) = history::by_key(run, &self.model);
-        let outcomes = search_all(&keys, search_deadline, budget.memory_bytes);
+        let outcomes = search_all(&keys, search_deadline, budget.memory_bytes, self.certify);
         let mut found: Vec<Found<'_, '_>> = Vec::new();
         let mut undecided = Vec::new();
         for (key, outcome) in keys.iter().zip(outcomes) {
             match outcome {
+                Outcome::Linearizable { order } if self.certify => {
+                    if let Some(flaw) = certify::flaw(key.initial, &key.entries, &order) {
+                        return contradiction(&format!("the order that was found for {} is none: {flaw}", key.key));
+                    }
+                }
                 Outcome::Linearizable { .. } => {}
                 Outcome::NotLinearizable { stuck } => found.push(Found { history: key, stuck }),
                 Outcome::Unknown { valid_up_to, limit } => undecided.push((key, valid_up_to, limit)),
@@ -103,10 +113,22 @@ impl Linearizable {
         let mut sentences = Vec::new();
         let mut lines = Vec::new();
         let explain = |found: &Found<'_, '_>| {
-            let window = shrink::smallest(found.history, found.stuck, deadline, budget.memory_bytes / MEMORY_SHARES);
-            story::tell(run, found.history, &window)
+            let memory = budget.memory_bytes / MEMORY_SHARES;
+            let window = shrink::smallest(found.history, found.stuck, deadline, memory);
+            if self.certify {
+                let entries: Vec<_> = window.members.iter().map(|member| found.history.entry(member)).collect();
+                if certify::has_order(found.history.initial, &entries, deadline, memory) == Some(true) {
+                    return Err(format!("the operations on {} that were refused have an order", found.history.key));
+                }
+            }
+            Ok(story::tell(run, found.history, &window))
         };
-        let stories: Vec<story::Story> = found[..found.len().min(EXPLAINED)].par_iter().map(explain).collect();
+        let stories: Result<Vec<story::Story>, String> =
+            found[..found.len().min(EXPLAINED)].par_iter().map(explain).collect();
+        let stories = match stories {
+            Ok(stories) => stories,
+            Err(why) => return contradiction(&why),
+        };
         for story in stories {
             // The first sentence opens the report and needn't be said again.
             lines.extend(Some(story.sentence.clone()).filter(|_| !sentences.is_empty()));
@@ -125,8 +147,16 @@ impl Linearizable {
     }
 }
 
-fn search_all(keys: &[KeyHistory<'_>], deadline: Deadline, memory_bytes: usize) -> Vec<Outcome> {
-    let search = |key: &KeyHistory<'_>, bytes| engine::search_until(key.initial, &key.entries, deadline, bytes, false);
+fn contradiction(why: &str) -> Report {
+    let mut report =
+        Report::unknown("linearizable", Class::Infrastructure, format!("The checker contradicts itself: {why}."));
+    report.explanation.push("This is a fault of the harness; it says nothing about the target.".into());
+    report
+}
+
+fn search_all(keys: &[KeyHistory<'_>], deadline: Deadline, memory_bytes: usize, certify: bool) -> Vec<Outcome> {
+    let search =
+        |key: &KeyHistory<'_>, bytes| engine::search_until(key.initial, &key.entries, deadline, bytes, certify);
     let mut largest_first: Vec<usize> = (0..keys.len()).collect();
     largest_first.sort_by_key(|at| std::cmp::Reverse(keys[*at].entries.len()));
     let one = |at: &usize| (*at, search(&keys[*at], memory_bytes / MEMORY_SHARES));

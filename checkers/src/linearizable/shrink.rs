@@ -22,6 +22,8 @@ pub(super) struct Window {
     pub(super) members: Vec<Member>,
     /// The entry at whose return every order of the window fails.
     pub(super) stuck: usize,
+    /// None of the members can be left out (together with those that observed what it set).
+    pub(super) minimal: bool,
 }
 
 /// One operation of a window.
@@ -39,16 +41,35 @@ pub(super) struct Member {
 pub(super) fn smallest(history: &KeyHistory<'_>, stuck: usize, deadline: Deadline, memory_bytes: usize) -> Window {
     let all: Vec<Member> =
         (0..history.entries.len()).map(|entry| Member { entry, blind: false, open: false }).collect();
-    let mut shrinker = Shrinker { history, deadline, memory_bytes, window: Window { members: all, stuck } };
+    let window = Window { members: all, stuck, minimal: false };
+    let mut shrinker = Shrinker { history, deadline, memory_bytes, window };
     shrinker.cut_off(stuck);
     // Each round may open the way for the next; each makes the window smaller, so they end.
     loop {
         let before = shrinker.size();
         shrinker.leave_out();
         shrinker.blind();
-        if shrinker.size() == before || deadline.passed() {
+        let passed = deadline.passed();
+        if shrinker.size() == before || passed {
+            shrinker.window.minimal = !passed;
             return shrinker.window;
         }
+    }
+}
+
+impl KeyHistory<'_> {
+    /// A member as an entry of the search.
+    pub(super) fn entry(&self, member: &Member) -> KeyEntry {
+        let mut entry = self.entries[member.entry].clone();
+        if member.blind
+            && let RegisterOp::Cas { to, .. } = entry.op
+        {
+            entry.op = RegisterOp::Write(to);
+        }
+        if member.open {
+            entry.returned = None;
+        }
+        entry
     }
 }
 
@@ -65,29 +86,16 @@ impl Shrinker<'_, '_> {
         (self.window.members.len(), sighted)
     }
 
-    fn entry(&self, member: &Member) -> KeyEntry {
-        let mut entry = self.history.entries[member.entry].clone();
-        if member.blind
-            && let RegisterOp::Cas { to, .. } = entry.op
-        {
-            entry.op = RegisterOp::Write(to);
-        }
-        if member.open {
-            entry.returned = None;
-        }
-        entry
-    }
-
     /// Takes `members` for the window if they have no order.
     fn adopt(&mut self, members: Vec<Member>) -> bool {
-        if members.len() < 2 && members.iter().all(|m| self.entry(m).returned.is_none()) {
+        if members.len() < 2 && members.iter().all(|m| self.history.entry(m).returned.is_none()) {
             return false;
         }
-        let entries: Vec<KeyEntry> = members.iter().map(|member| self.entry(member)).collect();
+        let entries: Vec<KeyEntry> = members.iter().map(|member| self.history.entry(member)).collect();
         let initial = self.history.initial;
         match engine::search_until(initial, &entries, self.deadline, self.memory_bytes, false) {
             Outcome::NotLinearizable { stuck } => {
-                self.window = Window { stuck: members[stuck].entry, members };
+                self.window = Window { stuck: members[stuck].entry, members, minimal: false };
                 true
             }
             _ => false,
@@ -107,7 +115,7 @@ impl Shrinker<'_, '_> {
         let members = members.filter(|m| !(m.open && entries[m.entry].op == RegisterOp::Read)).collect();
         // Without another search: the one that got stuck has shown that this has no order, for
         // what a register does to its state doesn't depend on whether the result is known.
-        self.window = Window { members, stuck };
+        self.window = Window { members, stuck, minimal: false };
     }
 
     /// Leaves out ever smaller pieces, oldest first.
@@ -132,7 +140,7 @@ impl Shrinker<'_, '_> {
     /// The members without a piece, and without all that observed what the piece, or what had to
     /// go with it, set.
     fn without(&self, piece: std::ops::Range<usize>) -> Vec<Member> {
-        let entries: Vec<KeyEntry> = self.window.members.iter().map(|member| self.entry(member)).collect();
+        let entries: Vec<KeyEntry> = self.window.members.iter().map(|member| self.history.entry(member)).collect();
         let mut gone: Vec<bool> = (0..entries.len()).map(|i| piece.contains(&i)).collect();
         let mut unset: BTreeSet<Symbol> = piece.filter_map(|i| sets(&entries[i])).collect();
         loop {
@@ -172,7 +180,8 @@ mod tests {
     use stateright::semantics::SequentialSpec;
 
     use super::*;
-    use crate::register::Register;
+    use crate::linearizable::certify;
+    use crate::register::{Register, RegisterRet};
     use crate::wgl::Entry;
 
     /// A history that a register can have had: operations take effect one after the other, and
@@ -209,8 +218,12 @@ mod tests {
         for seed in 0..300 {
             let history = possible(Seed(seed), &key);
             let members = (0..12).map(|entry| Member { entry, blind: false, open: false }).collect();
-            let mut shrinker =
-                Shrinker { history: &history, deadline, memory_bytes: 1 << 20, window: Window { members, stuck: 0 } };
+            let mut shrinker = Shrinker {
+                history: &history,
+                deadline,
+                memory_bytes: 1 << 20,
+                window: Window { members, stuck: 0, minimal: false },
+            };
             assert!(!shrinker.adopt(shrinker.window.members.clone()), "seed {seed}: it has an order");
             for blind in [false, true] {
                 for member in &mut shrinker.window.members {
@@ -219,7 +232,7 @@ mod tests {
                 for from in 0..12 {
                     for to in from + 1..=12 {
                         let rest = shrinker.without(from..to);
-                        let window = Window { members: shrinker.window.members.clone(), stuck: 0 };
+                        let window = Window { members: shrinker.window.members.clone(), stuck: 0, minimal: false };
                         assert!(rest.len() < 12, "seed {seed}: {from}..{to} left nothing out");
                         assert!(!shrinker.adopt(rest), "seed {seed}: without {from}..{to} it has none");
                         shrinker.window = window;
@@ -227,5 +240,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What is left of a history without an order has none by the naive search either, and nothing
+    /// can be left out of it.
+    #[test]
+    fn cores_are_minimal_and_confirmed() {
+        let key = SmolStr::default();
+        let deadline = Deadline::after(std::time::Duration::from_secs(3600));
+        let mut cores = 0;
+        for seed in 0..400 {
+            let mut history = possible(Seed(seed), &key);
+            let victim = Seed(seed).decide(&[77]).below(12) as usize;
+            if let Some((_, RegisterRet::Value(value))) = &mut history.entries[victim].returned {
+                *value = (*value + 1) % 4;
+            }
+            let order = engine::search_until(0, &history.entries, deadline, 1 << 20, true);
+            let stuck = match order {
+                Outcome::Linearizable { order } => {
+                    assert_eq!(certify::flaw(0, &history.entries, &order), None, "seed {seed}");
+                    continue;
+                }
+                Outcome::NotLinearizable { stuck } => stuck,
+                Outcome::Unknown { .. } => panic!("seed {seed}: it is small"),
+            };
+            let window = smallest(&history, stuck, deadline, 1 << 20);
+            assert!(window.minimal, "seed {seed}");
+            let entries = |members: &[Member]| members.iter().map(|m| history.entry(m)).collect::<Vec<_>>();
+            let has_order = |members: &[Member]| certify::has_order(0, &entries(members), deadline, 1 << 20);
+            assert_eq!(has_order(&window.members), Some(false), "seed {seed}");
+            let count = window.members.len();
+            let shrinker = Shrinker { history: &history, deadline, memory_bytes: 1 << 20, window };
+            for at in 0..count {
+                let rest = shrinker.without(at..at + 1);
+                assert_eq!(has_order(&rest), Some(true), "seed {seed}: {at} can be left out");
+            }
+            cores += 1;
+        }
+        assert!(cores > 50, "{cores}");
     }
 }

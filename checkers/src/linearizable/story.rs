@@ -30,6 +30,9 @@ pub(super) fn tell(run: &Run<'_>, history: &KeyHistory<'_>, window: &Window) -> 
         lines.push(format!("  ({} before these)", words::count(hidden, "operation")));
     }
     lines.extend(timeline::draw(&["process", "on", "node", "operation", "result"], &rows));
+    if !window.minimal {
+        lines.push("  (there was no time to look for fewer operations)".into());
+    }
     if window.members.iter().any(|member| member.blind) {
         lines.push("  * only that it set its new value matters here".into());
     }

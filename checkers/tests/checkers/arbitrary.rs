@@ -110,7 +110,7 @@ proptest! {
         let events = events(steps);
         let run = Run::new(&events, truncated).expect("well formed");
         let checkers: Vec<Box<dyn Checker>> = vec![
-            Box::new(linearizable::Linearizable::default()),
+            Box::new(linearizable::Linearizable { certify: true, ..Default::default() }),
             Box::new(mutex::MutualExclusion { fencing: false }),
             Box::new(mutex::MutualExclusion { fencing: true }),
             Box::new(split_brain::SplitBrain),

@@ -65,7 +65,8 @@ fn history(seed: Seed, operations: u64, keys: u64, processes: u64, corrupt: Opti
 }
 
 fn check(events: &[Event]) -> duress_checkers::Report {
-    Linearizable::default().check(&Run::new(events, false).expect("well formed"), &Budget::default())
+    Linearizable { certify: true, ..Linearizable::default() }
+        .check(&Run::new(events, false).expect("well formed"), &Budget::default())
 }
 
 #[test]

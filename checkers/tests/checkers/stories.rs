@@ -10,7 +10,7 @@ use crate::notation::parse;
 
 fn checker(name: &str) -> Box<dyn Checker> {
     match name {
-        "linearizable" => Box::new(linearizable::Linearizable::default()),
+        "linearizable" => Box::new(linearizable::Linearizable { certify: true, ..Default::default() }),
         "mutex" => Box::new(mutex::MutualExclusion { fencing: false }),
         "mutex-fencing" => Box::new(mutex::MutualExclusion { fencing: true }),
         "split-brain" => Box::new(split_brain::SplitBrain),
