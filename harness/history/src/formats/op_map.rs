@@ -187,10 +187,10 @@ fn edn_fields(parser: &mut Parser<'_>, start: usize, fields: &mut Fields) -> Res
     Ok(())
 }
 
+/// A field of an EDN map, when the parser stands before its value.
 fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>) -> Result<(), Fault> {
     match name {
         "type" => {
-            parser.peek()?;
             let spot = parser.at();
             let kind = match parser.keyword()? {
                 Some(keyword) => Kind::named(keyword),
@@ -200,7 +200,6 @@ fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>
             once(&mut fields.kind, kind, name, at)
         }
         "f" => {
-            parser.peek()?;
             let function = match parser.keyword()? {
                 Some(keyword) => Function::named(keyword),
                 None => function_of(parser.value()?),
@@ -208,7 +207,6 @@ fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>
             once(&mut fields.function, function, name, at)
         }
         "process" | "value" | "key" | "error" | "time" | "index" => {
-            parser.peek()?;
             let spot = parser.at();
             let value = parser.value()?;
             fields.set(name, at, value, spot)

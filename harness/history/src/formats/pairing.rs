@@ -175,6 +175,7 @@ impl Pairing {
         Ok(found)
     }
 
+    #[inline]
     fn invoke(&mut self, process: u64, entry: Entry, moment: Moment, at: Place) -> Result<(), ReadError> {
         if let Some(earlier) = self.open.insert(process, self.operations.len()) {
             let line = self.operations[earlier].invoked.line;
@@ -186,6 +187,7 @@ impl Pairing {
         Ok(())
     }
 
+    #[inline]
     fn begin(&mut self, process: u64, entry: Entry, moment: Moment, at: Place) {
         self.operations.push(ImportedOperation {
             process: Process(process),
@@ -201,6 +203,7 @@ impl Pairing {
         self.columns.push((column(at), 1));
     }
 
+    #[inline]
     fn complete(
         &mut self,
         index: usize,
