@@ -6,6 +6,9 @@ use duress_history::formats::{Edn, Imported, ImportedOperation, Known};
 /// No timeline has more operations: beyond that nobody sees anything.
 const MAX_ROWS: usize = 200;
 
+/// How wide the chart of a timeline may be, in characters.
+const MAX_CHART: usize = 60;
+
 /// How long the words of an operation may be, in characters.
 const MAX_WORDS: usize = 60;
 
@@ -73,9 +76,10 @@ impl Timeline {
 
     /// The timeline as text, a line for each operation.
     pub fn text(&self) -> Vec<String> {
-        // Wide enough to see, narrow enough for a terminal.
-        let step = (48 / self.columns.max(1)).clamp(1, 4);
-        let width = self.columns.saturating_sub(1) * step + 1;
+        // Wide enough to see, narrow enough for a terminal: many moments share a column.
+        let last = self.columns.saturating_sub(1).max(1);
+        let width = (last * 4).min(MAX_CHART);
+        let place = |column: usize| column * width / last;
         let mut table = vec![["process", "key", "operation", "lines"].map(String::from)];
         for row in &self.rows {
             let lines =
@@ -94,7 +98,7 @@ impl Timeline {
                 line.extend(std::iter::repeat_n(' ', widths[column] + 2 - length(cell)));
             }
             if let Some(row) = at.checked_sub(1).map(|at| &self.rows[at]) {
-                line.push_str(&bar(row.columns.0 * step, row.columns.1.map(|end| end * step), width));
+                line.push_str(&bar(place(row.columns.0), row.columns.1.map(place), width + 1));
             }
             text.push(line.trim_end().to_string());
         }

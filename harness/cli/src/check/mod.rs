@@ -3,7 +3,7 @@
 mod guess;
 pub(crate) mod input;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -117,12 +117,14 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         std::fs::write(file, html::page(&checked))
             .map_err(|e| Failure::infrastructure(&format!("can't write {}", file.display()), e))?;
     }
-    if args.json {
-        println!("{:#}", checked.json());
+    let text = if args.json {
+        format!("{:#}\n", checked.json())
     } else {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        print!("{}", checked.text(args.explain, terminal::Options { colour }));
-    }
+        checked.text(args.explain, terminal::Options { colour })
+    };
+    // Whoever reads may stop before the end, which changes no verdict.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(exit::of(results.verdict))
 }
 
