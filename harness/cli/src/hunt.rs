@@ -15,9 +15,9 @@ use serde_json::json;
 
 use crate::args::HuntArgs;
 use crate::exit::{self, Failure};
+use crate::options;
 use crate::rundir::RunDir;
 use crate::simulated::{simulator, write};
-use crate::options;
 
 mod coverage;
 mod live;
@@ -185,6 +185,9 @@ fn keep(
     Ok(Kept { property: property.clone(), seed: found.seed, shrunk, path })
 }
 
+/// No more steps of a story than this are printed. One that was shrunk has fewer.
+const TOLD: usize = 40;
+
 impl Kept {
     fn print(&self, count: u64, runs: u64) {
         let Shrunk { case, violation, run, before, after, tried, complete, took } = &self.shrunk;
@@ -199,7 +202,14 @@ impl Kept {
         {
             println!("  left to chance: {}", chance(links));
         }
-        for line in story::story(&run.events).iter().chain(&violation.explanation) {
+        let story = story::story(&run.events);
+        for line in &story[..story.len().min(TOLD)] {
+            println!("  {line}");
+        }
+        if story.len() > TOLD {
+            println!("  … {} more steps: the replay tells them", story.len() - TOLD);
+        }
+        for line in &violation.explanation {
             println!("  {line}");
         }
         println!("  replay: duress replay {}", self.path.display());
@@ -265,7 +275,9 @@ fn size(size: &Size) -> String {
 }
 
 /// `n1 -> n2: 4, 7-9`.
-fn chance(links: &BTreeMap<(duress_history::Host, duress_history::Host), Vec<std::ops::RangeInclusive<u64>>>) -> String {
+fn chance(
+    links: &BTreeMap<(duress_history::Host, duress_history::Host), Vec<std::ops::RangeInclusive<u64>>>,
+) -> String {
     let range = |range: &std::ops::RangeInclusive<u64>| match range.start() == range.end() {
         true => range.start().to_string(),
         false => format!("{}-{}", range.start(), range.end()),

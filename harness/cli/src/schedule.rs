@@ -69,7 +69,7 @@ fn table(rows: &[(&Timed, Option<Duration>)]) -> String {
         builder.push_record([
             timed.number.to_string(),
             begins(timed, *earliest),
-            format_duration(timed.lasts),
+            rounded(timed.lasts),
             timed.fault.to_string(),
         ]);
     }
@@ -78,11 +78,11 @@ fn table(rows: &[(&Timed, Option<Duration>)]) -> String {
 
 /// When a fault begins, in words.
 fn begins(timed: &Timed, earliest: Option<Duration>) -> String {
-    let Some(trigger) = &timed.when else { return format_duration(timed.at) };
-    let delay = if timed.at.is_zero() { String::new() } else { format!(" + {}", format_duration(timed.at)) };
+    let Some(trigger) = &timed.when else { return rounded(timed.at) };
+    let delay = if timed.at.is_zero() { String::new() } else { format!(" + {}", rounded(timed.at)) };
     match (trigger, earliest) {
         (Trigger::Faults { .. }, Some(earliest)) => {
-            format!("{trigger}{delay} ({} at the earliest)", format_duration(earliest))
+            format!("{trigger}{delay} ({} at the earliest)", rounded(earliest))
         }
         _ => format!("{trigger}{delay}"),
     }
@@ -99,6 +99,12 @@ fn end(scenario: &Scenario) -> String {
         ),
         _ => format!("at {time} everything is healed, and every node must serve again within {bound}"),
     }
+}
+
+/// A duration to the millisecond. The exact one is in the JSON.
+fn rounded(duration: Duration) -> String {
+    let ms = Duration::from_millis((duration + Duration::from_micros(500)).as_millis() as u64);
+    format_duration(if ms.is_zero() { duration } else { ms })
 }
 
 fn as_json(scenario: &Scenario, seed: u64, rows: &[(&Timed, Option<Duration>)]) -> serde_json::Value {

@@ -76,6 +76,39 @@ fn fencing_refuses_a_paused_holder() {
     story(&["examples/lock-pause.yaml", "--set", "workload.fencing=true"], 0, &["VALID"]);
 }
 
+/// The takeover is waited for, in both worlds; then the new primary is cut off.
+#[test]
+fn a_primary_that_is_cut_off_after_its_takeover_loses_nothing() {
+    for world in ["sim", "local"] {
+        story(&["examples/takeover-cut.yaml", "--world", world], 0, &["VALID"]);
+    }
+}
+
+#[test]
+fn asynchronous_replication_loses_writes_after_a_takeover() {
+    for world in ["sim", "local"] {
+        let args = ["examples/takeover-cut.yaml", "--set", "target.replication=async", "--world", world];
+        story(&args, 1, &["INVALID", "linearizable"]);
+    }
+}
+
+#[test]
+fn a_fault_whose_trigger_never_fires_makes_the_verdict_unknown() {
+    let never = ["--set", "faults.1.when={node: any, becomes: primary, nth: 9}"];
+    for world in ["sim", "local"] {
+        let args = [&["examples/takeover-cut.yaml", "--world", world, "--time", "6s"][..], &never].concat();
+        story(&args, 2, &["UNKNOWN", "waited in vain for its trigger"]);
+    }
+}
+
+#[test]
+fn a_quorum_that_is_healed_first_serves_alone() {
+    let args = ["examples/paxos-crashes.yaml", "--set", "limits.heal=quorum", "--time", "8s"];
+    for world in ["sim", "local"] {
+        story(&[&args[..], &["--world", world]].concat(), 0, &["VALID"]);
+    }
+}
+
 #[test]
 fn every_target_and_workload_can_be_asked_for_on_the_command_line() {
     let faults = ["--faults", "partition,crash,pause", "--time", "8s", "--nodes", "3", "--seed", "1"];
