@@ -1,7 +1,7 @@
 //! The fuzzers' corpus, played through the functions that they call.
 
 #[path = "../../fuzz/src/entries.rs"]
-mod entries;
+pub mod entries;
 
 use std::path::PathBuf;
 

@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
         let told = checked.text(true, crate::terminal::Options::default());
-        assert!(told.contains("read → 7") && told.contains("|--|"), "{told}");
+        assert!(told.contains("read → 7") && told.contains("|---|"), "{told}");
         assert_eq!(checked.json()["cores"][0][1]["completed_line"], 3);
     }
 }
