@@ -52,7 +52,7 @@ pub(super) fn of<O: Object>(
     if let Some(stuck) = core.blocking {
         let end = |at: usize| entries[at].returned.as_ref().map_or(u64::MAX, |(end, _)| *end);
         if object.looks_ahead() {
-            core = reduction.shortest(core, (0..entries.len()).map(end).collect());
+            core = reduction.shortest(core, end(stuck), (0..entries.len()).map(end).collect());
         } else {
             core.calls.retain(|at| entries[*at].invoked < end(stuck));
         }
@@ -110,17 +110,20 @@ struct Reduction<'o, O: Object> {
 
 impl<O: Object> Reduction<'_, O> {
     /// What was invoked before the first return up to which there is no order: for searches that
-    /// don't tell it. `ends`: when calls returned.
-    fn shortest(&self, mut core: Core, mut ends: Vec<u64>) -> Core {
+    /// don't tell it. Before the return of `stuck` there is one. `ends`: when calls returned.
+    fn shortest(&self, mut core: Core, stuck: u64, mut ends: Vec<u64>) -> Core {
         ends.sort_unstable();
-        let (mut valid, mut invalid) = (0, ends.len());
+        let (mut valid, mut invalid) = (ends.partition_point(|end| *end < stuck), ends.len());
+        // It is rarely far from there.
+        let mut step = 1;
         while valid < invalid && !self.limit.passed() {
-            let middle = (valid + invalid) / 2;
+            let middle = (valid + step - 1).min((valid + invalid) / 2);
             let calls = (0..self.entries.len()).filter(|at| self.entries[*at].invoked < ends[middle]).collect();
             match self.fails(calls) {
                 Some(less) => (core, invalid) = (less, middle),
                 None => valid = middle + 1,
             }
+            step *= 2;
         }
         Core { blocking: None, ..core }
     }

@@ -58,7 +58,8 @@ impl Object for MultiRegisters {
     }
 
     fn about(&self) -> &'static str {
-        "registers, nil at first, of which several are read or written at once: txn [[:r k v] [:w k v] ...], or read and write of maps {k v}"
+        "registers, nil at first, of which several are read or written at once: txn [[:r k v] [:w k v] ...], \
+         or read and write of maps {k v}"
     }
 
     fn initial(&self) -> MultiRegister {

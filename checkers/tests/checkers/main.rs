@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod check;
+mod growing;
 mod notation;
 mod search;
 mod size;

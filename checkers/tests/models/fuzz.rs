@@ -82,7 +82,8 @@ macro_rules! agree {
         #[test]
         fn no_model_is_left_out() {
             let known = [$($model),*];
-            let missing: Vec<_> = duress_checkers::generate::models().into_iter().filter(|m| !known.contains(m)).collect();
+            let all = duress_checkers::generate::models().into_iter();
+            let missing: Vec<_> = all.filter(|model| !known.contains(model)).collect();
             assert!(missing.is_empty(), "{missing:?}");
         }
     };

@@ -11,8 +11,8 @@
 //!
 //! Calls whose end is not known: an insert happened if its element was taken, and may then have
 //! happened as late as that; otherwise it can be left out. Removals can be left out too if there
-//! is an order without them; if there is none, they may have taken something, and no answer is
-//! given.
+//! is an order without them; if there is none, they may have taken something that nobody else took,
+//! so only what others took counts against an order; and if that has one, no answer is given.
 
 mod cover;
 mod priority;
@@ -76,21 +76,29 @@ pub(super) fn judge(discipline: Discipline, entries: &Entries<Container>) -> Opt
         Ok(history) => history,
         Err(found) => return Some(found),
     };
-    let found = match discipline {
-        Discipline::Queue => queue::contradiction(&history.items),
-        Discipline::Stack => stack::contradiction(&history.items),
-        Discipline::Priority => priority::contradiction(&history.items),
+    let contradiction = |items: &[Item]| {
+        let found = match discipline {
+            Discipline::Queue => queue::contradiction(items),
+            Discipline::Stack => stack::contradiction(items),
+            Discipline::Priority => priority::contradiction(items),
+        };
+        found.or_else(|| cover::nonempty(items, &history.empties))
     };
-    let found = found.or_else(|| cover::nonempty(&history.items, &history.empties));
-    match found {
-        None => Some(Found::Order),
-        Some(_) if history.pending_removals => None,
+    let mut found = contradiction(&history.items);
+    if found.is_some() && history.pending_removals {
+        // Whatever they took, it was none of what others took; and if there is no order of the calls
+        // on some elements there is none of all.
+        let taken: Vec<Item> = history.items.iter().filter(|item| item.remove != NONE).copied().collect();
+        found = Some(contradiction(&taken)?);
+    }
+    Some(match found {
+        None => Found::Order,
         Some((mut calls, rule)) => {
             calls.sort_unstable();
             calls.dedup();
-            Some(Found::Contradiction { calls, rule })
+            Found::Contradiction { calls, rule }
         }
-    }
+    })
 }
 
 fn read(entries: &Entries<Container>) -> Option<Result<History, Found>> {
