@@ -156,8 +156,10 @@ impl Input {
             keys: reading.keys,
             max_bytes: reading.max_bytes,
         };
-        let (name, bytes, from): (String, Option<u64>, Box<dyn Read>) = match self {
-            Input::Standard => ("standard input".to_string(), None, Box::new(std::io::stdin().lock())),
+        let Opened { name, bytes, from } = match self {
+            Input::Standard => {
+                Opened { name: "standard input".to_string(), bytes: None, from: Box::new(std::io::stdin().lock()) }
+            }
             Input::File(path) => open(path)?,
             Input::Run(run) => open(&run.history())?,
         };
@@ -170,12 +172,19 @@ impl Input {
     }
 }
 
-fn open(path: &Path) -> Result<(String, Option<u64>, Box<dyn Read>), Failure> {
+/// A history that is about to be read.
+struct Opened {
+    name: String,
+    bytes: Option<u64>,
+    from: Box<dyn Read>,
+}
+
+fn open(path: &Path) -> Result<Opened, Failure> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|e| Failure::Usage(format!("can't read {name}: {e}")))?;
     // A pipe has no length.
     let bytes = file.metadata().ok().map(|metadata| metadata.len()).filter(|length| *length > 0);
-    Ok((name, bytes, Box::new(file)))
+    Ok(Opened { name, bytes, from: Box::new(file) })
 }
 
 #[cfg(test)]
