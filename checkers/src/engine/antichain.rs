@@ -63,7 +63,7 @@ pub(super) struct Antichain<const N: usize> {
     before: Vec<u32>,
     /// Buckets of other rounds are empty.
     round: u32,
-    /// How many comparisons there have been: what the time goes into.
+    /// How many comparisons there have been since this was last looked at: what the time goes into.
     pub(super) work: u64,
 }
 
@@ -116,11 +116,11 @@ impl<const N: usize> Antichain<N> {
     #[inline]
     pub(super) fn add(&mut self, new: Configuration<N>, kinds: &Kinds<N>, pending: &Pending) -> bool {
         if self.items.len() < FEW {
-            for item in &mut self.items {
-                if !item.dead && dominates(item, &new, kinds, pending) {
+            for item in self.items.iter_mut().filter(|item| item.value == new.value && !item.dead) {
+                if dominates(item, &new, kinds, pending) {
                     return false;
                 }
-                item.dead = item.dead || dominates(&new, item, kinds, pending);
+                item.dead = dominates(&new, item, kinds, pending);
             }
             self.items.push(new);
             return true;

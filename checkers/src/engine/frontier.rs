@@ -54,17 +54,16 @@ impl<const N: usize> About<N> {
         About { reads: Mask::EMPTY, differs: Mask::EMPTY, writes: Mask::EMPTY, cas_from: Mask::EMPTY };
 }
 
-/// What may be spent, and how much of it was since the last look at the clock.
+/// What may be spent, and when to look at the clock again.
 pub(super) struct Meter {
     pub(super) deadline: Deadline,
     pub(super) memory_bytes: usize,
     until_clock: u32,
-    work: u64,
 }
 
 impl Meter {
     pub(super) fn new(deadline: Deadline, memory_bytes: usize) -> Meter {
-        Meter { deadline, memory_bytes, until_clock: 1, work: 0 }
+        Meter { deadline, memory_bytes, until_clock: 1 }
     }
 }
 
@@ -272,11 +271,11 @@ impl<const N: usize> Frontier<N> {
     #[inline]
     fn within(&mut self, meter: &mut Meter) -> Result<(), Limit> {
         meter.until_clock -= 1;
-        if meter.until_clock > 0 && self.next.work + self.between.work < meter.work + CLOCK_COMPARISONS {
+        if meter.until_clock > 0 && self.next.work + self.between.work < CLOCK_COMPARISONS {
             return Ok(());
         }
         meter.until_clock = CLOCK_INTERVAL;
-        meter.work = self.next.work + self.between.work;
+        (self.next.work, self.between.work) = (0, 0);
         if self.bytes() > meter.memory_bytes {
             return Err(Limit::Memory);
         }

@@ -8,6 +8,9 @@
 //! [`crate::wgl`] stays the oracle that this is tested against, and the fallback for what has more
 //! operations in progress at once than the search's masks hold.
 //!
+//! A search whose budget runs out can go on with another ([`KeySearch`]); a history that grows can
+//! be followed event by event ([`online`]).
+//!
 //! Certificates: asked to, `valid` comes with an order, which [`verify`] (which shares
 //! nothing with the search) accepts or not.
 
