@@ -78,8 +78,7 @@ mod tests {
 
     #[test]
     fn what_never_came_about_is_there_with_a_zero() {
-        let text =
-            "target: {kind: paxos}\nworkload: {kind: register}\nfaults: {interval: 2s, duration: 1s, kinds: [partition]}\n";
+        let text = "target: {kind: paxos}\nworkload: {kind: register}\nfaults: {interval: 2s, duration: 1s, kinds: [partition]}\n";
         let scenario = Scenario::parse(text, "test", &[]).unwrap_or_else(|e| panic!("{e}"));
         let counts = with_zeros(&Coverage::default(), &scenario, &[Extra::PowerLoss]);
         let leader = Situation { what: "isolated", whom: "leader", when: "during an election" };
