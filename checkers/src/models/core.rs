@@ -47,7 +47,8 @@ pub(super) fn of<O: Object>(
     memory: usize,
 ) -> Core {
     let limit = Deadline::after(LIMIT.min(deadline.remaining()));
-    let reduction = Reduction { object, entries, limit, memory };
+    let by_rule = from.rule.is_some();
+    let reduction = Reduction { object, entries, limit, memory, by_rule };
     let mut core = from;
     if let Some(stuck) = core.blocking {
         let end = |at: usize| entries[at].returned.as_ref().map_or(u64::MAX, |(end, _)| *end);
@@ -106,6 +107,8 @@ struct Reduction<'o, O: Object> {
     entries: &'o Entries<O::Spec>,
     limit: Deadline,
     memory: usize,
+    /// Only what breaks a rule counts: the calls to start from are too few to be searched.
+    by_rule: bool,
 }
 
 impl<O: Object> Reduction<'_, O> {
@@ -136,6 +139,7 @@ impl<O: Object> Reduction<'_, O> {
             Some(Found::Contradiction { rule, .. }) => {
                 return Some(Core { calls, blocking: None, rule: Some(rule), minimal: true });
             }
+            None if self.by_rule => return None,
             None => {}
         }
         match self.object.search(&entries, self.limit, self.memory, false) {
@@ -173,7 +177,8 @@ pub(super) fn tell(history: &Imported, key: &Option<Edn>, sources: &[u32], core:
     let mut lines = Vec::new();
     let skipped = of_core.len().saturating_sub(LISTED);
     let note = if core.minimal { "" } else { " (there was no time to look for fewer)" };
-    lines.push(format!("These {n}{on} can't be put in any order{note}:"));
+    let these = if of_core.len() == 1 { "This operation".into() } else { format!("These {n}") };
+    lines.push(format!("{these}{on} can't be put in any order{note}:"));
     if skipped > 0 {
         lines.push(format!("  ({skipped} before these)"));
     }
@@ -202,11 +207,26 @@ fn last_line(operation: &ImportedOperation) -> usize {
     operation.completed.map_or(operation.invoked.line, |end| end.line)
 }
 
+/// How many characters of a value are shown.
+const SHOWN: usize = 60;
+
+/// A value as it is written, its middle left out if it is long.
+fn short(value: &Edn) -> String {
+    let whole = value.to_string();
+    let length = whole.chars().count();
+    if length <= SHOWN {
+        return whole;
+    }
+    let start: String = whole.chars().take(SHOWN / 2).collect();
+    let end: String = whole.chars().skip(length - SHOWN / 3).collect();
+    format!("{start} ... {end}")
+}
+
 /// "the dequeue of process 3 that gave 7".
 fn what(operation: &ImportedOperation) -> String {
-    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", operation.argument) };
+    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", short(&operation.argument)) };
     let gave = match &operation.result {
-        Some(result) if *result != operation.argument => format!(" that gave {result}"),
+        Some(result) if *result != operation.argument => format!(" that gave {}", short(result)),
         _ => String::new(),
     };
     format!("the {}{asked} of process {}{gave}", operation.function, operation.process.0)
@@ -219,10 +239,10 @@ fn line(operation: &ImportedOperation) -> String {
         None => format!("line {}", operation.invoked.line),
     };
     let key = operation.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
-    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", operation.argument) };
+    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", short(&operation.argument)) };
     let ended = match (&operation.result, operation.outcome) {
         (Some(result), Ended::Ok) if *result == operation.argument => "ok".into(),
-        (Some(result), Ended::Ok) => result.to_string(),
+        (Some(result), Ended::Ok) => short(result),
         (None, Ended::Ok) => "ok".into(),
         (_, Ended::Fail) => "failed".into(),
         (_, Ended::Info) => "unknown".into(),

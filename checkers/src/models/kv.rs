@@ -109,6 +109,22 @@ impl Object for KeyValue {
         puts.filter_map(cut).collect()
     }
 
+    /// Gets go alone; so does an append of unknown outcome whose text nobody read: if it happened, a
+    /// put came before the next get.
+    fn classes(&self, entries: &Entries<Text>) -> Vec<Option<u64>> {
+        let read = |text: &str| {
+            entries.iter().any(|entry| match &entry.returned {
+                Some((_, KvRet::Text(read))) => read.contains(text),
+                _ => false,
+            })
+        };
+        let goes = |entry: &Entry<KvOp, KvRet>| match &entry.op {
+            KvOp::Append(text) if entry.returned.is_none() => !read(text),
+            _ => entry.passive,
+        };
+        entries.iter().enumerate().map(|(at, entry)| goes(entry).then_some(at as u64)).collect()
+    }
+
     fn looks_ahead(&self) -> bool {
         true
     }
