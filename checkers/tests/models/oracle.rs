@@ -181,10 +181,12 @@ pub(crate) fn is_linearizable(model: &str, history: &Imported, key: &Option<Edn>
         match operation.outcome {
             Outcome::Ok if !silent => candidates.push(Candidate { operation, end, asserts: false }),
             Outcome::Info => candidates.push(Candidate { operation, end: None, asserts: false }),
-            Outcome::Fail if operation.function == Function::Cas && operation.error.is_none() => {
-                if history.conventions.failed == Failed::Assert {
-                    candidates.push(Candidate { operation, end, asserts: true });
-                }
+            Outcome::Fail
+                if operation.function == Function::Cas
+                    && operation.error.is_none()
+                    && history.conventions.failed == Failed::Assert =>
+            {
+                candidates.push(Candidate { operation, end, asserts: true });
             }
             _ => {}
         }

@@ -75,7 +75,7 @@ fn call(model: &str, draws: &Draws, n: u64, held: bool) -> (Function, Edn) {
 fn corrupted(model: &str, function: &Function, result: &Edn, draws: &Draws, n: u64) -> Edn {
     let draw = draws.below(&[40, n], 4);
     match (model, result) {
-        (_, Edn::Int(int)) => Edn::Int(int + if draw % 2 == 0 { 1 } else { -1 }),
+        (_, Edn::Int(int)) => Edn::Int(int + if draw.is_multiple_of(2) { 1 } else { -1 }),
         ("queue" | "stack" | "priority-queue", Edn::Nil) => Edn::Int(draw as i64 + 1),
         ("append-log", Edn::Nil) => Edn::Int(draw as i64 + 1),
         ("append-log", Edn::Vector(items)) if *function == Function::Append => {
