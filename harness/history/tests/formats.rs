@@ -69,6 +69,10 @@ fn formats_read(name: &str, options: &Options) -> Imported {
 
 #[test]
 fn a_cas_is_no_independent_tuple() {
+    let transaction = "{:process 0 :type :invoke :f :txn :value [[:r 1 nil] [:w 2 3]]}";
+    assert!(!read(transaction.as_bytes(), &Options::default()).unwrap().independent);
+    let keyed = "{:process 0 :type :invoke :f :txn :value [7 [[:r 1 nil] [:w 2 3]]]}";
+    assert!(read(keyed.as_bytes(), &Options::default()).unwrap().independent);
     let text = "{:process 0 :type :invoke :f :cas :value [1 2]}";
     assert!(!read(text.as_bytes(), &Options::default()).unwrap().independent);
     let keyed = Options { keys: Keys::Independent, ..Options::default() };

@@ -291,13 +291,14 @@ fn tuple(value: &Edn) -> Option<&[Edn]> {
 }
 
 /// Whether an invocation's value can only be, or might be, an independent tuple. A transaction of
-/// two micro-operations looks like one, and so does a cas unless its parts are looked at.
+/// two micro-operations looks like one, and so does a cas, unless their parts are looked at.
 fn carries_key(operation: &ImportedOperation) -> bool {
-    let Some([_, value]) = tuple(&operation.argument) else { return false };
+    let Some([key, value]) = tuple(&operation.argument) else { return false };
     match operation.function {
         Function::Read => *value == Edn::Nil,
         Function::Cas => value.as_sequence().is_some_and(|pair| pair.len() == 2),
-        Function::Txn | Function::Transfer => false,
+        Function::Txn => key.as_sequence().is_none() && value.as_sequence().is_some(),
+        Function::Transfer => false,
         _ => operation.key.is_none(),
     }
 }
