@@ -1,7 +1,7 @@
 //! What was done and how it went: counts, latencies, throughput, availability, recovery. Judges
 //! only one thing, whether enough succeeded for the other checkers' verdicts to mean something.
 //!
-//! Figures are named `ok`, `fail`, `info`, `throughput_per_s`, `availability`,
+//! Figures are named `ok`, `fail`, `info`, `throughput_per_s`, `availability`, `longest_outage_ms`,
 //! `availability_<node>`, `<operation>_p99_ms`, `recovery_ms` and so on; shares are between 0 and
 //! 1. Latencies are exact, of operations that succeeded, from invocation to completion.
 
@@ -68,6 +68,7 @@ impl Checker for Stats {
         }
         report.figure("duration_s", run.end.seconds());
         report.figure("throughput_per_s", throughput);
+        report.figure("longest_outage_ms", longest_outage(run, main).as_secs_f64() * 1e3);
         if let Some(share) = availability.overall {
             report.figure("availability", share);
         }
@@ -197,6 +198,22 @@ fn availability(run: &Run<'_>, (start, end): (Time, Time)) -> Availability {
         by_node.entry(node.clone()).or_insert(0.0);
     }
     Availability { overall: Some(share(overall)), by_node }
+}
+
+/// The longest time of the main phase in which nothing succeeded though something was asked for.
+fn longest_outage(run: &Run<'_>, (start, end): (Time, Time)) -> Duration {
+    let mut succeeded: Vec<Time> = run.confirmed().filter_map(|(_, o)| o.completed).collect();
+    succeeded.retain(|at| *at >= start && *at < end);
+    succeeded.sort_unstable();
+    let ends = succeeded.iter().copied().chain([end]);
+    let begins = [start].into_iter().chain(succeeded.iter().copied());
+    let asked = |from: Time, to: Time| {
+        // From the first that was asked for meanwhile.
+        let first = run.operations.partition_point(|operation| operation.invoked < from);
+        let first = run.operations.get(first).map(|operation| operation.invoked).filter(|at| *at < to);
+        first.map_or(Duration::ZERO, |first| words::between(first, to))
+    };
+    begins.zip(ends).map(|(from, to)| asked(from, to)).max().unwrap_or_default()
 }
 
 fn availability_table(run: &Run<'_>, availability: &Availability) -> Option<Table> {

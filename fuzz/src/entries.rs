@@ -45,8 +45,8 @@ pub fn judged(bytes: &[u8]) {
     }
     let budget = Budget { time: std::time::Duration::from_secs(2), memory_bytes: 16 << 20 };
     for model in models::ALL {
-        let quick = model.check(&history, &Settings { budget, certify: false });
-        let sure = model.check(&history, &Settings { budget, certify: true });
+        let quick = model.check(&history, &Settings { budget, ..Settings::default() });
+        let sure = model.check(&history, &Settings { budget, certify: true, ..Settings::default() });
         assert_eq!(quick.verdict, sure.verdict, "{}: {} but {}", model.name(), quick.summary, sure.summary);
         assert!(quick.core.iter().all(|at| *at < history.operations.len()), "{}", model.name());
     }

@@ -12,6 +12,7 @@ pub mod containers;
 mod core;
 pub mod counter;
 pub mod forward;
+mod judgements;
 pub mod kv;
 pub mod locks;
 pub mod log;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub budget: Budget,
     /// Whether every answer of a search must be confirmed by an independent verifier.
     pub certify: bool,
+    /// How many permits a semaphore has, where that is known.
+    pub permits: Option<u64>,
 }
 
 /// What a history must agree with.
@@ -66,6 +69,30 @@ pub const ALL: &[&dyn Model] = &[
     &Linearizable(Containers(containers::Discipline::Priority)),
     &Linearizable(log::Logs),
     &Linearizable(kv::KeyValue),
+    &judgements::SET_FINAL,
+    &judgements::SET_FULL,
+    &judgements::COUNTER_BOUNDS,
+    &judgements::TOTAL_QUEUE,
+    &judgements::EXACTLY_ONCE_QUEUE,
+    &judgements::UNIQUE_IDS,
+    &judgements::BANK,
+    &judgements::BANK_OVERDRAFT,
+    &judgements::LONG_FORK,
+    &judgements::COMMENTS,
+    &judgements::SEMAPHORE,
+    &judgements::RW_LOCK,
+    &judgements::MUTEX_FAIR,
+    &judgements::READ_YOUR_WRITES,
+    &judgements::MONOTONIC_READS,
+    &judgements::MONOTONIC_WRITES,
+    &judgements::WRITES_FOLLOW_READS,
+    &judgements::SESSION,
+    &judgements::CAUSAL,
+    &judgements::CAUSAL_PER_KEY,
+    &judgements::SEQUENTIAL,
+    &judgements::SEQUENTIAL_PER_KEY,
+    &judgements::STALENESS,
+    &judgements::EXCEPTIONS,
 ];
 
 /// The model of a name.

@@ -189,6 +189,11 @@ impl Belief {
         self.spans.iter().map(|(.., from, to)| words::between(*from, *to)).sum()
     }
 
+    /// How often two did.
+    pub(super) fn times(&self) -> usize {
+        self.spans.len()
+    }
+
     pub(super) fn words(&self) -> Option<String> {
         let (first, second, from, _) = self.spans.first()?;
         Some(format!(

@@ -10,10 +10,12 @@
 //! - acknowledged writes that the final reads prove to be missing.
 //!
 //! A node that only *believed* it led while another led in a newer term did no harm: that is
-//! reported, with how long, and is no violation. A leaderless target (nobody leads, all terms are
+//! reported, with how long and how often, and is no violation; so is how often who leads changed,
+//! and how long nobody did. A leaderless target (nobody leads, all terms are
 //! zero) is judged by its final reads alone.
 
 mod digests;
+mod election;
 mod leaders;
 mod lost;
 
@@ -60,6 +62,14 @@ impl Checker for SplitBrain {
         report.explanation.extend(believed.words());
         report.figures = findings.figures.into_iter().map(|(name, value)| (name.into(), value)).collect();
         report.figure("two_believed_ms", believed.total().as_secs_f64() * 1e3);
+        report.figure("duels", believed.times() as f64);
+        if !leaderless {
+            let elections = election::Elections::of(run);
+            report.explanation.extend(elections.remark(run));
+            for (name, value) in elections.figures() {
+                report.figure(name, value);
+            }
+        }
         report
     }
 }

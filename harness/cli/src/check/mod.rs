@@ -56,6 +56,9 @@ pub(crate) struct CheckArgs {
     /// Confirm each answer of a search by an independent verifier
     #[arg(long)]
     certify: bool,
+    /// How many permits the semaphore has, for --model semaphore
+    #[arg(long, value_name = "N")]
+    permits: Option<u64>,
     /// Tell the whole story, with a timeline
     #[arg(long)]
     explain: bool,
@@ -102,7 +105,10 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         }
         false => (chosen, None),
     };
-    let (reports, judgements) = judge_by(&models, guess.as_deref(), &read.history, &budget, args.certify);
+    let (reports, judgements) = {
+        let settings = Settings { budget, certify: args.certify, permits: args.permits };
+        judge_by(&models, guess.as_deref(), &read.history, &settings)
+    };
     let results = Results::of(reports);
     let checked = Checked {
         name: &read.name,
@@ -142,14 +148,13 @@ fn judge_by(
     models: &[&dyn Model],
     guess: Option<&str>,
     history: &Imported,
-    budget: &Budget,
-    certify: bool,
+    settings: &Settings,
 ) -> (Vec<Report>, Vec<Judgement>) {
     let begun = Instant::now();
     let judge = |model: &&dyn Model| {
         let start = Instant::now();
-        let left = Budget { time: budget.time.saturating_sub(begun.elapsed()), ..*budget };
-        let settings = Settings { budget: left, certify };
+        let time = settings.budget.time.saturating_sub(begun.elapsed());
+        let settings = Settings { budget: Budget { time, ..settings.budget }, ..*settings };
         let report = catch_unwind(AssertUnwindSafe(|| model.check(history, &settings))).unwrap_or_else(|_| {
             let summary = "The checker crashed, which says nothing of the history.";
             Report::unknown(model.name(), Class::Infrastructure, summary)

@@ -120,6 +120,8 @@ pub(super) struct Fields {
     value: Option<Edn>,
     key: Option<Edn>,
     error: Option<Edn>,
+    /// What was thrown, by its class.
+    exception: Option<Edn>,
     time: Option<i64>,
     index: Option<i64>,
 }
@@ -150,7 +152,7 @@ fn operation(parser: &mut Parser<'_>, syntax: Syntax) -> Result<Entry, Fault> {
         function: function.ok_or_else(|| missing("f"))?,
         key: fields.key,
         value,
-        error: fields.error,
+        error: fields.error.or(fields.exception),
         time_ns: fields.time,
         index: fields.index,
     })
@@ -206,7 +208,7 @@ fn edn_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_>
             };
             once(&mut fields.function, function, name, at)
         }
-        "process" | "value" | "key" | "error" | "time" | "index" => {
+        "process" | "value" | "key" | "error" | "exception" | "time" | "index" => {
             let spot = parser.at();
             let value = parser.value()?;
             fields.set(name, at, value, spot)
@@ -247,6 +249,10 @@ impl Fields {
                 Edn::Nil => Ok(()),
                 error => once(&mut self.error, error, name, at),
             },
+            "exception" => match value {
+                Edn::Nil => Ok(()),
+                thrown => once(&mut self.exception, class(thrown), name, at),
+            },
             "time" => match whole(value, name, spot)? {
                 Some(time) => once(&mut self.time, time, name, at),
                 None => Ok(()),
@@ -257,6 +263,16 @@ impl Fields {
             },
             _ => Ok(()),
         }
+    }
+}
+
+/// The class of an exception as Clojure's `Throwable->map` gives it: that of the first of its `:via`.
+/// The rest, with its stack trace, is not kept.
+fn class(thrown: Edn) -> Edn {
+    let via = thrown.get("via").and_then(Edn::as_sequence).and_then(<[Edn]>::first);
+    match via.and_then(|via| via.get("type")) {
+        Some(class) => class.clone(),
+        None => thrown,
     }
 }
 
