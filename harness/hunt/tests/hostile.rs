@@ -159,7 +159,7 @@ fn what_is_no_repro_file_is_refused() {
     for part in 1..40 {
         let cut = good.len() * part / 40;
         if good.is_char_boundary(cut) {
-            refused("truncated", good[..cut].as_bytes());
+            refused("truncated", &good.as_bytes()[..cut]);
         }
     }
 }
