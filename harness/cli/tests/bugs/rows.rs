@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(Bug::OffByOneMajority, Mode::Paxos, "paxos-of-four", 50),
     row(Bug::OffByOneMajority, Mode::PrimaryBackup, "vote-of-four", 50),
     row(Bug::DuellingProposers, Mode::Paxos, "paxos-elections", 50),
-    row(Bug::CommitIndexRegresses, Mode::Paxos, "paxos-late-snapshots", 0),
+    row(Bug::CommitIndexRegresses, Mode::Paxos, "paxos-late-snapshots", 40000),
     row(Bug::ReadBeforeApply, Mode::Paxos, "paxos-elections", 300),
     row(Bug::ReadBeforeApply, Mode::PrimaryBackup, "vote", 200),
     row(Bug::StaleLeaseAfterLeaderChange, Mode::Paxos, "paxos-leases", 15000),
