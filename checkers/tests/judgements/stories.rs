@@ -119,3 +119,17 @@ fn what_has_no_meaning_is_unknown_with_its_line() {
         assert!(report.summary.starts_with("Line 3 has no meaning"), "{}", report.summary);
     }
 }
+
+/// Of an exception its class is kept, and told where there is no other error.
+#[test]
+fn exceptions_are_counted_by_class() {
+    let thrown = "{:via [{:type java.net.SocketException, :message \"reset\"}], :trace [[a b]]}";
+    let text = format!(
+        "{{:process 0, :type :invoke, :f :read}}\n{{:process 0, :type :info, :f :read, :exception {thrown}}}\n\
+         {{:process 1, :type :invoke, :f :read}}\n{{:process 1, :type :info, :f :read, :error :late, :exception {thrown}}}"
+    );
+    let history = read(text.as_bytes(), &Options::default()).expect("it is a history");
+    let report = named("exceptions").expect("it is a model").check(&history, &Settings::default());
+    let kinds: Vec<&str> = report.tables[0].rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(kinds, [":late", "java.net.SocketException"]);
+}
