@@ -1,7 +1,7 @@
 //! Operations that surely followed each other, and what they prove. Looks at the finished history
 //! only, and shares nothing with the checkers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use duress_history::Outcome;
 use duress_history::formats::{Edn, Function, Imported, ImportedOperation};
@@ -65,7 +65,7 @@ type Cells = Vec<(Edn, Edn)>;
 /// some but not all that one operation wrote.
 pub(super) fn overwritten(ops: &Ops<'_>, planted: usize, parts: fn(&ImportedOperation) -> (Cells, Cells)) -> bool {
     let planted = ops.get(planted);
-    let mut writers: HashMap<(Edn, Edn), &ImportedOperation> = HashMap::new();
+    let mut writers: BTreeMap<(Edn, Edn), &ImportedOperation> = BTreeMap::new();
     let split: Vec<(&ImportedOperation, Cells, Cells)> = ops
         .possible()
         .map(|op| {
@@ -128,7 +128,7 @@ pub(super) fn transaction(op: &ImportedOperation) -> (Cells, Cells) {
 pub(super) fn held(ops: &Ops<'_>, planted: usize, owned: bool) -> bool {
     let grant = ops.get(planted);
     let (from, to) = (grant.invoked.index, end(grant));
-    let mut holds: HashMap<u64, i64> = HashMap::new();
+    let mut holds: BTreeMap<u64, i64> = BTreeMap::new();
     for op in ops.possible() {
         let owner = if owned { op.process.0 } else { 0 };
         let surely = if owned { end(op) < from } else { end(op) <= to };
@@ -222,8 +222,8 @@ pub(super) enum First {
 pub(super) fn misplaced(ops: &Ops<'_>, planted: usize, first: First) -> bool {
     let planted = ops.get(planted);
     let inserts = |op: &ImportedOperation| is(op, &["enqueue", "push", "insert"]);
-    let mut removals: HashMap<&Edn, &ImportedOperation> = HashMap::new();
-    let mut insertions: HashMap<&Edn, &ImportedOperation> = HashMap::new();
+    let mut removals: BTreeMap<&Edn, &ImportedOperation> = BTreeMap::new();
+    let mut insertions: BTreeMap<&Edn, &ImportedOperation> = BTreeMap::new();
     let mut perhaps_taken = false;
     for op in ops.possible() {
         if inserts(op) {

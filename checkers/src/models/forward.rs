@@ -69,17 +69,17 @@ struct Configuration<S> {
 /// Configurations, each with the sets of pending operations that were used, none of which holds
 /// another.
 struct Known<S> {
-    sets: HashMap<Configuration<S>, Vec<Mask>>,
+    known: HashMap<Configuration<S>, Vec<Mask>>,
     list: Vec<(Configuration<S>, Mask)>,
 }
 
 impl<S: Clone + Hash + Eq> Known<S> {
     fn new() -> Self {
-        Known { sets: HashMap::new(), list: Vec::new() }
+        Known { known: HashMap::new(), list: Vec::new() }
     }
 
     fn add(&mut self, configuration: Configuration<S>, used: Mask) {
-        let sets = self.sets.entry(configuration.clone()).or_default();
+        let sets = self.known.entry(configuration.clone()).or_default();
         if sets.iter().any(|set| set & !used == 0) {
             return;
         }

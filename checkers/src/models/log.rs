@@ -1,6 +1,6 @@
 //! Logs that are only appended to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use duress_history::formats::{Edn, Function, ImportedOperation, Known};
@@ -147,14 +147,14 @@ impl Object for Logs {
 
 /// What calls say of the log: which element is at an offset.
 struct Claims {
-    elements: HashMap<u64, u32>,
+    elements: BTreeMap<u64, u32>,
     /// Where elements are that were appended once.
-    places: HashMap<u32, u64>,
+    places: BTreeMap<u32, u64>,
 }
 
 impl Claims {
     fn of(entries: &Entries<Log>) -> Result<Claims, Found> {
-        let mut claimed: HashMap<u64, (u32, usize)> = HashMap::new();
+        let mut claimed: BTreeMap<u64, (u32, usize)> = BTreeMap::new();
         let mut longest: Option<(usize, &Vec<u32>)> = None;
         let no = |mut calls: Vec<usize>| {
             calls.sort_unstable();
@@ -197,7 +197,7 @@ impl Claims {
                 }
             }
         }
-        let mut appended: HashMap<u32, bool> = HashMap::new();
+        let mut appended: BTreeMap<u32, bool> = BTreeMap::new();
         for entry in entries {
             if let LogOp::Append(element) = entry.op {
                 appended.entry(element).and_modify(|once| *once = false).or_insert(true);

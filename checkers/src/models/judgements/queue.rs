@@ -17,7 +17,7 @@
 //! removals is it proven, else the verdict is unknown, as it is when elements are left.
 //! O(n log n).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use duress_history::Outcome;
 use duress_history::formats::{Edn, Function, Imported};
@@ -84,7 +84,7 @@ fn one(
 ) -> Result<[usize; 8], Unfit> {
     let of = of_key(key);
     let at = |at: usize| &history.operations[at];
-    let mut elements: HashMap<&Edn, Element> = HashMap::new();
+    let mut elements: BTreeMap<&Edn, Element> = BTreeMap::new();
     // The last operation that found the queue empty, and how many perhaps took something.
     let mut found_empty: Option<usize> = None;
     let (mut perhaps, mut drains_perhaps, mut dequeued) = (0, false, 0);
@@ -175,7 +175,7 @@ fn one(
 }
 
 /// How many elements were overtaken.
-fn overtaken(history: &Imported, elements: &HashMap<&Edn, Element>) -> usize {
+fn overtaken(history: &Imported, elements: &BTreeMap<&Edn, Element>) -> usize {
     // (put in from, to; out from, to) of those that went in and came out once, by one dequeue.
     let mut once: Vec<(u64, u64, u64, u64)> = Vec::new();
     for element in elements.values() {

@@ -9,7 +9,7 @@
 //! Two differences from Jepsen's: an element whose add failed is unexpected (there it counts as
 //! attempted), and an add that was not over when the read began may be missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::Outcome;
 use duress_history::formats::{Edn, Function, Imported};
@@ -29,7 +29,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
     let [mut confirmed, mut recovered, mut lost_in_all, mut unexpected_in_all] = [0; 4];
     for (key, operations) in by_key(history) {
         // element → its adds
-        let mut adds: HashMap<&Edn, Vec<usize>> = HashMap::new();
+        let mut adds: BTreeMap<&Edn, Vec<usize>> = BTreeMap::new();
         let mut last = None;
         for at in operations {
             let operation = &history.operations[at];
@@ -47,7 +47,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
         let read = &history.operations[last];
         let elements = read.result.as_ref().and_then(Edn::as_elements);
         let elements = elements.ok_or_else(|| Unfit::new(read, "it is a read that gave no collection"))?;
-        let present: HashSet<&Edn> = elements.iter().collect();
+        let present: BTreeSet<&Edn> = elements.iter().collect();
         let is = |at: &&usize, outcome| history.operations[**at].outcome == outcome;
         let over = |at: &&usize| is(at, Outcome::Ok) && end(&history.operations[**at]) < read.invoked.index;
         let mut lost: Vec<(usize, &Edn)> = adds

@@ -15,7 +15,7 @@
 //! stale ones are counted. Without a stable element nothing is known. Linear in the length of all
 //! reads, but for hashing and sorting.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use duress_history::Outcome;
 use duress_history::formats::{Edn, Function, Imported, Moment};
@@ -93,7 +93,7 @@ fn one<'h>(
     totals: &mut Totals,
     findings: &mut Findings,
 ) -> Result<(), Unfit> {
-    let mut elements: HashMap<&'h Edn, Element> = HashMap::new();
+    let mut elements: BTreeMap<&'h Edn, Element> = BTreeMap::new();
     // In the order of their invocations.
     let mut reads: Vec<(usize, Vec<&'h Edn>)> = Vec::new();
     let mut twice: Vec<(usize, &Edn)> = Vec::new();
@@ -126,7 +126,7 @@ fn one<'h>(
             _ => return Err(Unfit::function(operation, "add and read")),
         }
     }
-    let mut strange: HashMap<&Edn, usize> = HashMap::new();
+    let mut strange: BTreeMap<&Edn, usize> = BTreeMap::new();
     for (at, read) in &reads {
         let operation = &history.operations[*at];
         let Some(end) = operation.completed else { continue };
@@ -198,7 +198,7 @@ fn one<'h>(
 
 /// Of each element the last read that shows it and the last that does not. Linear in the length of
 /// all reads: from the last read on backwards, those that all reads so far show are kept.
-fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut HashMap<&'h Edn, Element>) {
+fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut BTreeMap<&'h Edn, Element>) {
     let mut everywhere: Option<Vec<&Edn>> = None;
     for (number, (_, read)) in reads.iter().enumerate().rev() {
         for value in read {
@@ -227,7 +227,7 @@ fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut HashMap<&'h Ed
     }
 }
 
-fn tell_strange(history: &Imported, key: Option<&Edn>, strange: &HashMap<&Edn, usize>, findings: &mut Findings) {
+fn tell_strange(history: &Imported, key: Option<&Edn>, strange: &BTreeMap<&Edn, usize>, findings: &mut Findings) {
     let Some((_, first)) = strange.iter().min_by_key(|(value, at)| (**at, **value)) else { return };
     let values: Vec<&Edn> = strange.keys().copied().collect();
     let n = words::count(strange.len(), "element");
