@@ -135,6 +135,9 @@ pub(crate) struct RunArgs {
     /// Where it is run: local (processes in namespaces) or sim (the simulator)
     #[arg(long, value_name = "WORLD", default_value = "local", value_parser = ["local", "sim"])]
     pub(crate) world: String,
+    /// Stop within a second of an operation on a register that no order explains
+    #[arg(long)]
+    pub(crate) stop_on_violation: bool,
 }
 
 const HUNT_EXAMPLES: &str = "\
@@ -227,4 +230,7 @@ pub(crate) struct InsideArgs {
     /// Where the scenario's own copy is: it holds every default
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// End the main phase when a violation shows
+    #[arg(long)]
+    pub(crate) stop_on_violation: bool,
 }

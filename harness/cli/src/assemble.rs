@@ -62,6 +62,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
         sabotage: sabotage(),
         max_operations: scenario.limits.history_events / 2,
+        onlooker: None,
     };
     let nodes = usize::from(scenario.target.nodes());
     let workload = duress_workloads::Workload::new(

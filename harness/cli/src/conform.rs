@@ -106,7 +106,7 @@ fn in_reality(file: &Path, script: &Script, out: &Path) -> Result<Played, Failur
     let directory = directory(file, script, out, "local")?;
     // The harness inside the sandbox reads it again.
     simulated::write(&directory.script(), &options::read(file)?)?;
-    let judged = run::carry_out(&directory, &script.scenario, true, |_| {})?;
+    let judged = run::carry_out(&directory, &script.scenario, run::How::QUIET, |_| {})?;
     let failed = |e: &dyn std::fmt::Display| Failure::infrastructure("can't read the history back", e);
     let history = std::fs::File::open(directory.history()).map_err(|e| failed(&e))?;
     let stored = jsonl::read(std::io::BufReader::new(history)).map_err(|e| failed(&e))?;

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::args::InsideArgs;
 use crate::exit::Failure;
 use crate::rundir::RunDir;
-use crate::{assemble, conform, options, run};
+use crate::{assemble, conform, onlooker, options, run};
 
 pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     duress_deploy::sandbox::prepare_inside().map_err(|e| Failure::infrastructure("can't prepare the sandbox", e))?;
@@ -22,6 +22,9 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     let mut assembled = assemble::assemble(&scenario, directory.path())?;
     if directory.script().exists() {
         assembled.generator = conform::read(&directory.script())?.generator();
+    }
+    if args.stop_on_violation {
+        assembled.plan.onlooker = Some(onlooker::registers());
     }
     let progress = Progress::default();
     let time = scenario.time;

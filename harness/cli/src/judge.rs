@@ -82,6 +82,9 @@ fn facts(directory: &RunDir) -> Vec<terminal::Fact> {
     if ended.interrupted {
         facts.push(("interrupted after".to_string(), seconds(ended.main)));
     }
+    if ended.seen_enough {
+        facts.push(("stopped after".to_string(), format!("{}, because of a violation", seconds(ended.main))));
+    }
     facts
 }
 

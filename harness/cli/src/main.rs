@@ -10,6 +10,7 @@
 //! - [`conform`] plays [`script`]s in both worlds and compares.
 //! - [`check`] judges anybody's history, [`convert`] and [`generate`] make histories.
 //! - [`clock`] skews the clocks of any process.
+//! - [`onlooker`] follows a run and ends it when a violation shows.
 //! - [`hunt`] runs many seeds in the simulator, [`replay`] repeats what was found.
 
 mod args;
@@ -27,6 +28,7 @@ mod internal;
 mod judge;
 mod list;
 mod model;
+mod onlooker;
 mod options;
 mod replay;
 mod run;

@@ -136,7 +136,7 @@ fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
         let directory = RunDir::create(&args.out, &format!("{}-replay", scenario.name))
             .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", args.out.display()), e))?;
         write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
-        let said = match run::carry_out(&directory, &scenario, true, |_| {}) {
+        let said = match run::carry_out(&directory, &scenario, run::How::QUIET, |_| {}) {
             Ok(judged) => tally.count(&repro.property, &judged.results),
             // One run that can't be carried out doesn't undo the others.
             Err(Failure::Infrastructure(why)) if args.times > 1 => {

@@ -8,7 +8,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use duress_deploy::sandbox::{self, SandboxProcess};
-use duress_scenario::Scenario;
+use duress_scenario::{Scenario, Workload};
 
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
@@ -18,6 +18,9 @@ use crate::{judge, options};
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let asked = &args.asked;
     let scenario = options::scenario(asked, args.time.as_deref())?;
+    if args.stop_on_violation && !matches!(scenario.workload, Workload::Register(_)) {
+        return Err(Failure::Usage("--stop-on-violation follows registers: use --workload register".into()));
+    }
     let directory = RunDir::create(&asked.out, &scenario.name)
         .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", asked.out.display()), e))?;
     std::fs::write(directory.scenario(), scenario.to_yaml())
@@ -25,8 +28,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if !asked.json {
         announce(&scenario, directory.path(), args);
     }
-    let judged = carry_out(&directory, &scenario, asked.json, |judged| judge::show(judged, &directory, asked.json))?;
+    let how = How { quiet: asked.json, stop_on_violation: args.stop_on_violation };
+    let judged = carry_out(&directory, &scenario, how, |judged| judge::show(judged, &directory, asked.json))?;
     Ok(exit::of(judged.results.verdict))
+}
+
+/// How a run is carried out, apart from its scenario.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// Show nothing while it goes on.
+    pub(crate) quiet: bool,
+    /// End the main phase when a violation shows.
+    pub(crate) stop_on_violation: bool,
+}
+
+impl How {
+    /// To its end, without a word.
+    pub(crate) const QUIET: How = How { quiet: true, stop_on_violation: false };
 }
 
 /// Carries out the run of a directory that holds its scenario, and judges it; `show` sees the
@@ -34,10 +52,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 pub(crate) fn carry_out(
     directory: &RunDir,
     scenario: &Scenario,
-    quiet: bool,
+    how: How,
     show: impl FnOnce(&judge::Judged),
 ) -> Result<judge::Judged, Failure> {
-    let status = in_sandbox(directory.path(), quiet)?;
+    let status = in_sandbox(directory.path(), how)?;
     // A run that could not be carried out is judged all the same, for whoever looks into it.
     let judged = judge::judge(directory, scenario);
     if let Ok(judged) = &judged {
@@ -62,9 +80,12 @@ fn announce(scenario: &Scenario, directory: &Path, args: &RunArgs) {
 }
 
 /// Runs the harness inside its sandbox, to its end.
-fn in_sandbox(directory: &Path, quiet: bool) -> Result<ExitStatus, Failure> {
+fn in_sandbox(directory: &Path, how: How) -> Result<ExitStatus, Failure> {
     let mut args: Vec<OsString> = vec!["inside".into(), "--run".into(), directory.into()];
-    if quiet || !std::io::stderr().is_terminal() {
+    if how.stop_on_violation {
+        args.push("--stop-on-violation".into());
+    }
+    if how.quiet || !std::io::stderr().is_terminal() {
         args.push("--quiet".into());
     }
     let sandbox = sandbox::enter(&args).map_err(|e| {

@@ -152,6 +152,9 @@ impl Simulator for Bundle {
 
 /// `duress run --world sim`: one simulated run of the scenario, kept and judged like a real one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    if args.stop_on_violation {
+        return Err(Failure::Usage("--stop-on-violation is for real runs: a simulated one is over in no time".into()));
+    }
     let asked = &args.asked;
     let scenario = options::scenario(asked, args.time.as_deref())?;
     let directory = RunDir::create(&asked.out, &scenario.name)

@@ -21,5 +21,5 @@ mod target;
 
 pub use phases::{Ended, Plan, RunError, Stop, run};
 pub use progress::{Progress, Snapshot};
-pub use recorder::Recorder;
+pub use recorder::{Onlooker, Recorder};
 pub use target::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};

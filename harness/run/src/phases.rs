@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::clients::{Clients, work};
 use crate::cluster::Cluster;
 use crate::nemesis::Nemesis;
-use crate::{Progress, Recorder, Target, TargetError};
+use crate::{Onlooker, Progress, Recorder, Target, TargetError};
 
 /// How long a node may take to become ready.
 const READY: Duration = Duration::from_secs(20);
@@ -57,6 +57,8 @@ pub struct Plan {
     pub sabotage: Vec<SmolStr>,
     /// The main phase ends when this many operations have ended.
     pub max_operations: u64,
+    /// Who looks on, and may end the main phase.
+    pub onlooker: Option<Onlooker>,
 }
 
 /// How a run ended, apart from its history.
@@ -76,6 +78,9 @@ pub struct Ended {
     pub away: Vec<Host>,
     /// Somebody stopped the run before its time.
     pub interrupted: bool,
+    /// The onlooker ended the main phase before its time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seen_enough: bool,
     /// CPU time of the harness in the main phase: fabric, clients' slots, nemesis, recorder.
     pub harness_cpu: Duration,
     /// CPU time of the client hosts in the main phase.
@@ -123,13 +128,13 @@ pub type Stop = watch::Receiver<bool>;
 /// # Errors
 /// When the harness or the infrastructure failed. The history up to then is in its file.
 pub async fn run(
-    plan: Plan,
+    mut plan: Plan,
     target: Arc<dyn Target>,
     generator: Box<dyn Generator>,
     progress: Progress,
     stop: Stop,
 ) -> Result<Ended, RunError> {
-    let recorder = Recorder::create(&plan.directory.join("history.jsonl"))?;
+    let recorder = Recorder::create(&plan.directory.join("history.jsonl"), plan.onlooker.take())?;
     recorder.record(EventKind::Header(Header {
         version: Header::VERSION,
         scenario: plan.scenario.clone(),
@@ -191,9 +196,10 @@ async fn go(
         _ = stop.wait_for(|stop| *stop) => ended.interrupted = true,
         () = async { while slots.join_next().await.is_some() {} } => {}
         () = enough(&progress, plan.max_operations) => {}
+        () = recorder.seen_enough() => ended.seen_enough = true,
     }
     let held = match plan.heal_first {
-        Some(first) if !ended.interrupted => {
+        Some(first) if !ended.interrupted && !ended.seen_enough => {
             HeldBack::draw(&plan.nodes, &plan.clients, first, plan.seed.derive("heal"))
         }
         _ => None,

@@ -47,6 +47,16 @@ fn quorums_of_one_read_stale_values() {
 }
 
 #[test]
+fn a_run_stops_when_a_violation_shows() {
+    // Far longer than a story is waited for, unless it is stopped.
+    story(
+        &["examples/quorum-r1w1.yaml", "--time", "600s", "--stop-on-violation"],
+        1,
+        &["INVALID", "stopped after", "because of a violation"],
+    );
+}
+
+#[test]
 fn reads_go_backwards_without_write_back() {
     story(&["examples/quorum-no-write-back.yaml"], 1, &["INVALID"]);
 }
