@@ -13,6 +13,8 @@
 //! | [`split_brain::SplitBrain`] | who led, who acted as leader, and what was lost by it |
 //! | [`set::Set`] | unique elements added to a set, read at the end from every node |
 //! | [`stats::Stats`] | whether enough succeeded for a verdict to mean something |
+//! | [`service_level::ServiceLevel`] | whether the target was available for as long as was asked for |
+//! | [`log_patterns`] | whether nodes' own logs tell of a failure |
 //! | [`faults::FaultsProven`] | whether each fault was shown to have taken effect and been healed |
 
 mod budget;
@@ -21,11 +23,13 @@ pub mod engine;
 pub mod faults;
 pub mod generate;
 pub mod linearizable;
+pub mod log_patterns;
 pub mod models;
 pub mod mutex;
 pub mod register;
 mod report;
 mod run;
+pub mod service_level;
 pub mod set;
 pub mod split_brain;
 pub mod stats;

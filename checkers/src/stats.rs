@@ -86,6 +86,11 @@ impl Checker for Stats {
     }
 }
 
+/// The share of the main phase's windows in which something succeeded.
+pub(crate) fn overall_availability(run: &Run<'_>) -> Option<f64> {
+    availability(run, main_phase(run)).overall
+}
+
 /// The operations of one kind.
 #[derive(Default)]
 struct Kind {

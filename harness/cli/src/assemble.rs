@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_checkers::Checker;
+use duress_checkers::service_level::ServiceLevel;
 use duress_checkers::split_brain::SplitBrain;
 use duress_kv::config::Config;
 use duress_kv::{paxos, primary_backup, quorum};
@@ -89,6 +90,9 @@ fn sabotage() -> Vec<smol_str::SmolStr> {
 pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
     // Every target must end up with the same elements everywhere, once it had the time.
     let mut checkers = workload_options(&scenario.workload).checkers(scenario.limits.min_ok, true);
+    if let Some(min_available) = scenario.limits.min_available {
+        checkers.push(Box::new(ServiceLevel { min_available }));
+    }
     if scenario.target.leads() {
         // Beside the workload's own checker: what the target promised comes before what the run did.
         checkers.insert(1, Box::new(SplitBrain));

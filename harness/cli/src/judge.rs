@@ -1,9 +1,9 @@
 //! From a run directory to a verdict: the same way for `duress run` and `duress check`.
 
-use std::io::{BufReader, IsTerminal};
+use std::io::{BufReader, IsTerminal, Read};
 use std::process::ExitCode;
 
-use duress_checkers::{Budget, Results, Run, check_all};
+use duress_checkers::{Budget, Results, Run, check_all, log_patterns};
 use duress_history::jsonl;
 use duress_report::terminal;
 use duress_run::Ended;
@@ -47,11 +47,34 @@ fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Res
     let file = std::fs::File::open(&path).map_err(|e| failed(&e))?;
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
-    let results = check_all(&run, &assemble::checkers(scenario), budget);
+    let mut results = check_all(&run, &assemble::checkers(scenario), budget);
+    let logs = logs(directory);
+    if !logs.is_empty() {
+        let logs = logs.iter().map(|(node, log)| (node.as_str(), log.as_str()));
+        results.reports.push(log_patterns::check(logs, log_patterns::FAILURES));
+        results = Results::of(results.reports);
+    }
     let text = serde_json::to_string_pretty(&results).map_err(|e| failed(&e))?;
     std::fs::write(directory.results(), text + "\n")
         .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.results().display()), e))?;
     Ok(Judged { results, facts: facts(directory) })
+}
+
+/// No more than this is read of a node's log, in bytes.
+const LOG_BYTES: u64 = 16 << 20;
+
+/// The nodes' logs, by their names. A simulated run has none.
+fn logs(directory: &RunDir) -> Vec<(String, String)> {
+    let read = |folder: std::path::PathBuf| {
+        let node = folder.file_name()?.to_str()?.to_owned();
+        let mut bytes = Vec::new();
+        std::fs::File::open(folder.join("log")).ok()?.take(LOG_BYTES).read_to_end(&mut bytes).ok()?;
+        Some((node, String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let entries = std::fs::read_dir(directory.path().join("nodes")).into_iter().flatten().flatten();
+    let mut logs: Vec<_> = entries.filter_map(|entry| read(entry.path())).collect();
+    logs.sort();
+    logs
 }
 
 /// What is known of the run besides its history; nothing, if the run was killed.

@@ -40,6 +40,9 @@ pub struct Scenario {
 pub struct Limits {
     /// With fewer successful operations than this the verdict is unknown.
     pub min_ok: u64,
+    /// The least share of the main phase in which the target must serve, in percent; nothing is asked
+    /// for unless it is said.
+    pub min_available: Option<u64>,
     /// How long the target may take to answer again when everything is healed.
     pub recovery: Duration,
     /// What is healed first. Unless it is said, a run heals everything, and a hunt draws it for
@@ -57,6 +60,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             min_ok: 10,
+            min_available: None,
             recovery: Duration::from_secs(20),
             heal: None,
             check_time: Duration::from_secs(60),
@@ -235,6 +239,11 @@ impl Limits {
             |field: Option<Field<'_>>, bounds, default| field.map_or(Ok(default), |field| field.duration(bounds));
         let limits = Limits {
             min_ok: number(fields.get("min_ok"), 0..=MAX_EVENTS, default.min_ok)?,
+            min_available: fields
+                .get("min_available")
+                .and_then(Field::some)
+                .map(|field| field.integer(0..=100))
+                .transpose()?,
             recovery: wait(fields.get("recovery"), SECOND..=HOUR, default.recovery)?,
             heal: fields.get("heal").and_then(Field::some).map(|field| read_heal(&field, target)).transpose()?,
             check_time: wait(fields.get("check_time"), SECOND..=DAY, default.check_time)?,
@@ -248,6 +257,7 @@ impl Limits {
     fn write(&self) -> Value {
         map([
             ("min_ok", self.min_ok.into()),
+            ("min_available", optional(self.min_available)),
             ("recovery", time(self.recovery)),
             ("heal", optional(self.heal.map(Heal::name))),
             ("check_time", time(self.check_time)),
