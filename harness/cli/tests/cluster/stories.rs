@@ -96,10 +96,22 @@ fn a_primary_that_is_cut_off_after_its_takeover_loses_nothing() {
 
 #[test]
 fn asynchronous_replication_loses_writes_after_a_takeover() {
-    for world in ["sim", "local"] {
-        let args = ["examples/takeover-cut.yaml", "--set", "target.replication=async", "--world", world];
-        story(&args, 1, &["INVALID", "linearizable"]);
+    // Whether a write is under way at the moment of the crash is chance; a seed fixes it in the
+    // simulator only.
+    let args = ["examples/takeover-cut.yaml", "--set", "target.replication=async"];
+    story(&[&args[..], &["--world", "sim", "--seed", "1"]].concat(), 1, &["INVALID", "linearizable"]);
+    let _alone = one_at_a_time();
+    if !can_run() {
+        return;
     }
+    let out = tempfile::tempdir().unwrap();
+    let all = [&["run", "--out", out.path().to_str().unwrap()], &args[..]].concat();
+    let lost = (0..5).any(|_| match finish(duress(&all), Duration::from_secs(180)).status.code() {
+        Some(1) => true,
+        Some(0) => false,
+        other => panic!("duress {} ended with {other:?}", all.join(" ")),
+    });
+    assert!(lost, "five takeovers lost nothing");
 }
 
 #[test]

@@ -80,7 +80,11 @@ duress_stub_time:
     cbz x13, 3f
     ldp x4, x5, [x11]
     ldp x6, x12, [x11, #16]
-    sub x2, x2, x4
+    subs x2, x2, x4
+    b.pl 1f
+    cbz w9, 1f
+    mov x2, #0
+1:
     mul x13, x2, x6
     smulh x14, x2, x6
     extr x13, x14, x13, #32

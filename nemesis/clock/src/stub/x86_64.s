@@ -104,7 +104,13 @@ duress_stub_time:
     cmp qword ptr [r8 + 40], 0
     je 3f
     sub rax, qword ptr [r8]
-    mov r9, rax
+    jns 1f
+    // This setting is younger than the time that was asked for: no clock that must ascend may
+    // tell less than what was told when it began.
+    test ecx, ecx
+    jz 1f
+    xor eax, eax
+1:  mov r9, rax
     imul qword ptr [r8 + 16]
     shrd rax, rdx, 32
     add rax, r9
