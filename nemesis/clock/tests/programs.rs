@@ -250,7 +250,8 @@ fn a_monotonic_clock_never_runs_backwards() {
     let (told, at) = program.monotonic();
     let ahead = told - at - before;
     assert!((ahead - kept.ahead_ns).abs() < 20 * MS, "{ahead} and not {kept:?}");
-    assert!((ahead - 1_450 * MS).abs() < 100 * MS, "{ahead}");
+    // About 500 ms - 50 ms + 1 s; sleeps may take longer on a busy machine.
+    assert!((1_200 * MS..10_000 * MS).contains(&ahead), "{ahead}");
     // The wall clock never noticed.
     let (told, at) = program.wall();
     assert!((told - at).abs() < 20 * MS);
