@@ -87,8 +87,10 @@ fn the_explorer_answers() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    // Held open until the end: it goes on writing.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    stdout.read_line(&mut line).unwrap();
     let addr = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
     let answer = addr.and_then(|addr| get(&addr, "/.states"));
     child.kill().unwrap();
@@ -108,7 +110,7 @@ fn get(addr: &str, path: &str) -> Option<String> {
             stream.read_to_string(&mut answer).ok()?;
             return Some(answer);
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(20));
     }
     None
 }
