@@ -53,15 +53,8 @@ pub(super) fn keep_hosts(timed: &mut Timed, there: impl Fn(&Host) -> bool) -> bo
             links.retain(|(from, to)| there(from) && there(to));
             !links.is_empty()
         }
-        SimFault::Common(Fault::Partition { .. } | Fault::Delay { .. }) => true,
-        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
-        | SimFault::PowerLoss(who)
-        | SimFault::FullDisk(who)
-        | SimFault::SlowDisk { who, .. }
-        | SimFault::ClockJump { who, .. }
-        | SimFault::ClockRate { who, .. }
-        | SimFault::SlowNode { who, .. } => match who {
-            Selector::Names(names) => {
+        fault => match selector(fault) {
+            Some(Selector::Names(names)) => {
                 names.retain(there);
                 !names.is_empty()
             }
@@ -109,27 +102,31 @@ pub fn concrete(schedule: &[Timed], events: &[Event]) -> Vec<Timed> {
     named
 }
 
-fn name_victims(fault: &mut SimFault, hit: &FaultEvent) {
-    if hit.hosts.is_empty() && hit.links.is_empty() {
-        return;
-    }
+/// Whom a fault of hosts hits; a fault of links has none.
+fn selector(fault: &mut SimFault) -> Option<&mut Selector> {
     match fault {
-        SimFault::Common(Fault::Partition { grudge, clients }) if !hit.links.is_empty() => {
-            (*grudge, *clients) = (links(&hit.links), Sides::Stay);
-        }
-        SimFault::Common(Fault::Delay { grudge, .. }) if !hit.links.is_empty() => *grudge = links(&hit.links),
         SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
         | SimFault::PowerLoss(who)
         | SimFault::FullDisk(who)
         | SimFault::SlowDisk { who, .. }
         | SimFault::ClockJump { who, .. }
         | SimFault::ClockRate { who, .. }
-        | SimFault::SlowNode { who, .. }
-            if !hit.hosts.is_empty() =>
-        {
-            *who = Selector::Names(hit.hosts.clone());
+        | SimFault::SlowNode { who, .. } => Some(who),
+        SimFault::Common(Fault::Partition { .. } | Fault::Delay { .. }) => None,
+    }
+}
+
+fn name_victims(fault: &mut SimFault, hit: &FaultEvent) {
+    match fault {
+        SimFault::Common(Fault::Partition { grudge, clients }) if !hit.links.is_empty() => {
+            (*grudge, *clients) = (links(&hit.links), Sides::Stay);
         }
-        _ => {}
+        SimFault::Common(Fault::Delay { grudge, .. }) if !hit.links.is_empty() => *grudge = links(&hit.links),
+        fault => {
+            if let Some(who) = selector(fault).filter(|_| !hit.hosts.is_empty()) {
+                *who = Selector::Names(hit.hosts.clone());
+            }
+        }
     }
 }
 
