@@ -1,6 +1,6 @@
 //! From a run directory to a verdict: the same way for `duress run` and `duress check`.
 
-use std::io::{BufReader, IsTerminal, Read};
+use std::io::{BufReader, IsTerminal, Read, Seek, SeekFrom};
 use std::process::ExitCode;
 
 use duress_checkers::{Budget, Results, Run, check_all, log_patterns};
@@ -60,15 +60,21 @@ fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Res
     Ok(Judged { results, facts: facts(directory) })
 }
 
-/// No more than this is read of a node's log, in bytes.
+/// No more than this is read of the end of a node's log, in bytes.
 const LOG_BYTES: u64 = 16 << 20;
 
 /// The nodes' logs, by their names. A simulated run has none.
 fn logs(directory: &RunDir) -> Vec<(String, String)> {
     let read = |folder: std::path::PathBuf| {
-        let node = folder.file_name()?.to_str()?.to_owned();
+        let mut node = folder.file_name()?.to_str()?.to_owned();
+        let mut log = std::fs::File::open(folder.join("log")).ok()?;
+        if let Some(left_out) = log.metadata().ok()?.len().checked_sub(LOG_BYTES).filter(|bytes| *bytes > 0) {
+            // What a program says last tells why it ended.
+            log.seek(SeekFrom::Start(left_out)).ok()?;
+            node.push_str(&format!(" after byte {left_out}"));
+        }
         let mut bytes = Vec::new();
-        std::fs::File::open(folder.join("log")).ok()?.take(LOG_BYTES).read_to_end(&mut bytes).ok()?;
+        log.take(LOG_BYTES).read_to_end(&mut bytes).ok()?;
         Some((node, String::from_utf8_lossy(&bytes).into_owned()))
     };
     let entries = std::fs::read_dir(directory.path().join("nodes")).into_iter().flatten().flatten();
