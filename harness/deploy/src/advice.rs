@@ -85,3 +85,22 @@ pub(crate) fn packet_socket(errno: Errno) -> String {
         other => inside(other),
     }
 }
+
+/// What to do when a FUSE file system can't be mounted in a sandbox.
+pub(crate) fn fuse(errno: Errno) -> String {
+    match errno {
+        Errno::EACCES => "/dev/fuse is closed to this user: run `sudo chmod 666 /dev/fuse` (as most distributions \
+                          have it), or run as root"
+            .into(),
+        Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => {
+            "The kernel has no FUSE: run `sudo modprobe fuse` (CONFIG_FUSE_FS). A container needs `--device /dev/fuse`"
+                .into()
+        }
+        Errno::EPERM => {
+            "A container needs `--device /dev/fuse`; Linux 4.18 or later is needed to mount FUSE in a user \
+                         namespace"
+                .into()
+        }
+        other => inside(other),
+    }
+}

@@ -15,10 +15,14 @@
 
 mod advice;
 mod error;
+mod identity;
+mod leftovers;
 pub mod local;
 mod preflight;
 pub mod sandbox;
 
 pub use error::DeployError;
+pub use identity::{Identity, Life};
+pub use leftovers::{Leftover, MARK, leftovers};
 pub use local::{HostNamespace, HostSpec, Local, Process, ProcessSpec, ProcessState, cpu_time_self};
 pub use preflight::{Check, Preflight, preflight};

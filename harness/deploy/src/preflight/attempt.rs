@@ -21,22 +21,26 @@ pub(super) enum Step {
     Proc,
     HostName,
     PacketSocket,
+    WholeFrames,
     Veth,
     HostNamespace,
     ProcessHandles,
+    Fuse,
     /// The child has come to its end.
     Finished,
 }
 
 /// What the child reports, in its order.
-const REPORTED: [Step; 8] = [
+const REPORTED: [Step; 10] = [
     Step::PrivateMounts,
     Step::Proc,
     Step::HostName,
     Step::PacketSocket,
+    Step::WholeFrames,
     Step::Veth,
     Step::HostNamespace,
     Step::ProcessHandles,
+    Step::Fuse,
     Step::Finished,
 ];
 
@@ -141,15 +145,43 @@ fn in_namespaces(outside: RawFd, own: RawFd, veth: &[u8]) -> i32 {
         let proc = c"proc".as_ptr();
         attempt(Step::Proc, libc::mount(proc, c"/proc".as_ptr(), proc, flags, null.cast()).into());
         attempt(Step::HostName, libc::sethostname(c"try".as_ptr(), 3).into());
-        attempt(Step::PacketSocket, libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).into());
+        let packets = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0);
+        attempt(Step::PacketSocket, packets.into());
+        if packets >= 0 {
+            let on: libc::c_int = 1;
+            let set = |option| {
+                libc::setsockopt(packets, libc::SOL_PACKET, option, (&raw const on).cast(), size_of_val(&on) as u32)
+            };
+            let both = set(libc::PACKET_VNET_HDR).min(set(libc::PACKET_IGNORE_OUTGOING));
+            attempt(Step::WholeFrames, both.into());
+        }
         report(Step::Veth, ask_rtnetlink(veth));
         attempt(Step::HostNamespace, libc::unshare(libc::CLONE_NEWNET).into());
         let handle = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0);
         let range = || libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         attempt(Step::ProcessHandles, if handle < 0 { handle } else { range() });
+        attempt(Step::Fuse, mount_fuse());
     }
     report(Step::Finished, 0);
     0
+}
+
+/// Mounts a FUSE file system that nobody serves over /proc, which isn't used any more; it is gone
+/// with this process. Async-signal-safe.
+fn mount_fuse() -> i64 {
+    /// The kernel takes the descriptor as a number in a text, so it gets one that is known before.
+    const DEVICE: i32 = 100;
+    let options = c"fd=100,rootmode=40000,user_id=0,group_id=0";
+    // SAFETY: system calls on constants, and on descriptors that this process alone has.
+    unsafe {
+        let device = libc::open(c"/dev/fuse".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        if device < 0 || libc::dup2(device, DEVICE) < 0 {
+            return -1;
+        }
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        let (name, kind) = (c"duress".as_ptr(), c"fuse".as_ptr());
+        libc::mount(name, c"/proc".as_ptr(), kind, flags, options.as_ptr().cast()).into()
+    }
 }
 
 /// Sends one request and returns the error number answered. Async-signal-safe.

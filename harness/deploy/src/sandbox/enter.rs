@@ -16,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::{INFRASTRUCTURE, LIFELINE, namespaces};
 use crate::local::pidfd::PidFd;
-use crate::{DeployError, advice};
+use crate::{DeployError, Identity, MARK, advice};
 
 /// The sandbox's init, seen from outside. Dropping it ends the sandbox.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub struct SandboxProcess {
 
 /// Runs this program again, with these arguments, as the first process of a new sandbox.
 ///
-/// The new process inherits environment, working directory and standard streams, in a session of
-/// its own, so that a Ctrl-C on the terminal reaches only the calling process. It must call
-/// [`prepare_inside`](super::prepare_inside) before anything else.
+/// The new process inherits working directory, standard streams and environment, with [`MARK`]
+/// added to it; it has a session of its own, so that a Ctrl-C on the terminal reaches only the
+/// calling process. It must call [`prepare_inside`](super::prepare_inside) before anything else.
 ///
 /// The sandbox ends with the *thread* that called this (that is what prctl(2)'s parent-death
 /// signal watches): call it on the main thread.
@@ -163,7 +163,10 @@ impl Image {
             .map(|arg| CString::new(arg.as_bytes()))
             .collect::<Result<_, _>>()
             .map_err(zero)?;
+        let controller = Identity::own().map_err(|e| DeployError::kernel("tell who this process is", e))?;
         let env = std::env::vars_os()
+            .filter(|(name, _)| name != MARK)
+            .chain(std::iter::once((MARK.into(), controller.to_string().into())))
             .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
             .collect::<Result<_, _>>()
             .map_err(zero)?;

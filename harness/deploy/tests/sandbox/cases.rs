@@ -69,7 +69,7 @@ fn preflight_finds_all_there() {
     let preflight = duress_deploy::preflight();
     println!("measured: preflight in {:?}", began.elapsed());
     assert!(preflight.ok(), "{preflight}");
-    assert_eq!(preflight.checks.len(), 9, "{preflight}");
+    assert_eq!(preflight.checks.len(), 11, "{preflight}");
 }
 
 fn exit_codes_come_out() {
