@@ -2,12 +2,14 @@
 //! it, as a process of its own, because whoever stops a process must be the only one that waits
 //! for it.
 
+mod keeper;
+
+use std::io::Write;
 use std::process::ExitCode;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use duress_clock::{Change, Clock, ClockError, State, family, read, skew};
+use duress_clock::{Change, Clock, ClockError, State, family, read};
 
 use crate::exit::Failure;
 
@@ -22,9 +24,6 @@ Examples:
 
 No restart, no LD_PRELOAD, any language; own children, or any process for root. Only what a process
 reads is skewed, not its sleeps. A program that never asks the vDSO for the time shows 0 reads.";
-
-/// How often the descendants of a process are looked for.
-const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct ClockArgs {
@@ -51,9 +50,13 @@ pub(crate) struct ClockArgs {
     /// Also all processes that descend from it
     #[arg(long)]
     pub(crate) tree: bool,
-    /// Reset them after so long; meanwhile new descendants (with --tree) are skewed as well
+    /// Reset them after so long, or when this program ends, even if it is killed; meanwhile new
+    /// descendants (with --tree) are skewed as well
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) lasts: Option<Duration>,
+    /// This is the process that holds the clocks for another, as long as that one lives
+    #[arg(long, hide = true, requires = "lasts")]
+    pub(crate) kept: bool,
     /// Print the state as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -143,44 +146,10 @@ pub(crate) fn run(args: &ClockArgs) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let changes = args.changes(change);
-    let mut skewed = Vec::new();
-    let mut skew_new = |first: bool| -> Result<(), Failure> {
-        for pid in args.processes() {
-            // One that has executed another program has true clocks again.
-            let stale = skewed.contains(&pid) && read(pid).is_ok_and(|state| !state.replaced);
-            if skewed.contains(&pid) && !(stale && change != Change::Reset) {
-                continue;
-            }
-            match skew(pid, &changes) {
-                Ok(state) => show(args, pid, &state),
-                // A descendant may end at any time.
-                Err(ClockError::Gone(gone)) if gone != args.pid => continue,
-                Err(error) if first => return Err(failure(error)),
-                Err(_) => continue,
-            }
-            skewed.push(pid);
-        }
-        Ok(())
-    };
-    skew_new(true)?;
-    if let Some(lasts) = args.lasts.filter(|_| change != Change::Reset) {
-        let until = Instant::now() + lasts;
-        while Instant::now() < until {
-            thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
-            if args.tree {
-                skew_new(false)?;
-            }
-        }
-        for pid in skewed {
-            match skew(pid, &args.changes(Change::Reset)) {
-                Ok(state) => show(args, pid, &state),
-                Err(ClockError::Gone(_)) => {}
-                Err(error) => return Err(failure(error)),
-            }
-        }
+    match args.lasts.filter(|_| change != Change::Reset) {
+        Some(_) if !args.kept => keeper::employ(args),
+        lasts => keeper::hold(args, change, lasts),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn failure(error: ClockError) -> Failure {
@@ -202,20 +171,24 @@ fn show(args: &ClockArgs, pid: i32, state: &State) {
             (reading.clock.to_string(), value)
         };
         let clocks: serde_json::Map<String, serde_json::Value> = state.clocks.iter().map(clock).collect();
-        println!("{}", serde_json::json!({ "pid": pid, "replaced": state.replaced, "clocks": clocks }));
+        say(&serde_json::json!({ "pid": pid, "replaced": state.replaced, "clocks": clocks }).to_string());
         return;
     }
     if !state.replaced {
-        println!("process {pid}: true time");
-        return;
+        return say(&format!("process {pid}: true time"));
     }
     for reading in state.clocks.iter().filter(|reading| reading.skewed || reading.reads > 0) {
         let ahead = reading.ahead_ns as f64 / 1e6;
-        println!(
+        say(&format!(
             "process {pid}: {} {:+.3} ms, {:+.1} ppm, read {} times",
             reading.clock, ahead, reading.rate_ppm, reading.reads
-        );
+        ));
     }
+}
+
+/// Says something to whoever still listens: that nobody does must not keep a clock from its reset.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]
