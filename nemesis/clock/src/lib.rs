@@ -6,7 +6,8 @@
 //! makes the first instruction of `clock_gettime`, `gettimeofday` and `time` a jump to them. The
 //! code there asks the kernel for the true time and answers with another one. [`skew`] sets what;
 //! [`read`] tells what is in force and how often the process asked, which is the evidence that the
-//! fault took effect: a program that doesn't use the vDSO leaves that number as it is.
+//! fault took effect: a program that doesn't use the vDSO leaves that number as it is. [`watch`]
+//! looks for a while: at what rate a clock runs, whether it flips.
 //!
 //! | change | what the process sees |
 //! |---|---|
@@ -31,7 +32,9 @@ mod patch;
 mod stub;
 mod tracee;
 mod vdso;
+mod watch;
 
 pub use data::Clock;
 pub use error::ClockError;
 pub use patch::{Change, Reading, State, family, read, skew};
+pub use watch::{Watch, watch};

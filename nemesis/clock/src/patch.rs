@@ -38,6 +38,8 @@ pub struct Reading {
     pub clock: Clock,
     /// Whether it is skewed.
     pub skewed: bool,
+    /// The true time of the reading by this clock, in nanoseconds.
+    pub at_ns: i64,
     /// How far it is ahead of true, in nanoseconds, at the moment of reading.
     pub ahead_ns: i64,
     /// How much faster than true it runs, in parts per million.
@@ -70,6 +72,7 @@ impl State {
             Reading {
                 clock,
                 skewed: setting.active,
+                at_ns: now,
                 ahead_ns: setting.tell(now) - now,
                 rate_ppm: if setting.active { setting.rate as f64 / ONE as f64 * 1e6 } else { 0.0 },
                 reads: page.map_or(0, |page| page.reads(clock)),

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use duress_clock::{Change, Clock, ClockError, family, read, skew};
+use duress_clock::{Change, Clock, ClockError, family, read, skew, watch};
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1_000 * MS;
@@ -337,4 +337,42 @@ fn a_child_by_fork_inherits_and_a_program_it_executes_does_not() {
     skew(pid, &[(Clock::Realtime, Change::Jump(77 * SECOND))]).expect("jump");
     let ahead = program.ask().0 - true_now();
     assert!((ahead - 77 * SECOND).abs() < SECOND, "{ahead}");
+}
+
+#[test]
+fn a_watch_sees_reads_rates_and_flips() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Its thread reads clocks all the time.
+    let mut program = Program::start(Command::new(compiled(folder.path(), &[])).arg("1"));
+    let (pid, long) = (program.pid(), Duration::from_secs(20));
+    let strobe = Change::Strobe { by: SECOND, every: Duration::from_millis(5) };
+    skew(pid, &[(Clock::Realtime, strobe), (Clock::Monotonic, Change::Rate(500.0))]).expect("skewed");
+    let seen = watch(pid, long, |seen| {
+        seen.range(Clock::Realtime) == (0, SECOND) && seen.took(Clock::Monotonic) > SECOND / 50
+    });
+    let seen = seen.expect("watched");
+    assert_eq!(seen.range(Clock::Realtime), (0, SECOND));
+    assert!(seen.reads(Clock::Realtime) > 0 && seen.reads(Clock::Monotonic) > 0 && seen.reads(Clock::Boottime) == 0);
+    assert!((seen.ppm(Clock::Monotonic) - 500.0).abs() < 1.0, "{}", seen.ppm(Clock::Monotonic));
+    assert_eq!(seen.ppm(Clock::Boottime), 0.0);
+    // The program's own account agrees: half a thousandth more than passed.
+    let (told, at) = program.monotonic();
+    thread::sleep(Duration::from_millis(500));
+    let (later, at_later) = program.monotonic();
+    let ppm = ((later - told) as f64 / (at_later - at) as f64 - 1.0) * 1e6;
+    assert!((ppm - 500.0).abs() < 400.0, "{ppm}");
+}
+
+/// What shows that a program is out of reach: it tells the time, and no read is counted.
+#[test]
+fn a_program_that_bypasses_the_vdso_is_found_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut program = Program::start(Command::new(compiled(folder.path(), &[])).arg("raw"));
+    skew(program.pid(), &[(Clock::Realtime, Change::Jump(3_600 * SECOND))]).expect("jump");
+    let (told, at) = program.wall();
+    assert!((told - at).abs() < 20 * MS, "it asks the kernel: {}", told - at);
+    let seen = watch(program.pid(), Duration::from_millis(20), |_| false).expect("watched");
+    assert_eq!(seen.reads(Clock::Realtime), 0);
+    assert_eq!(seen.last.of(Clock::Realtime).reads, 0);
+    assert_eq!(seen.range(Clock::Realtime), (3_600 * SECOND, 3_600 * SECOND), "what it would be told");
 }
