@@ -59,14 +59,21 @@ pub(crate) enum Command {
     Clock(crate::clock::ClockArgs),
     /// Show targets, workloads, faults, checkers and planted bugs
     List(ListArgs),
-    /// Say whether this machine can run clusters, and what to do if not
-    Preflight,
+    /// Say what this machine can do, and what to do where it can't
+    #[command(alias = "preflight", after_help = crate::doctor::EXAMPLES)]
+    Doctor(crate::doctor::DoctorArgs),
+    /// Undo what controllers that are gone have left on this machine
+    #[command(after_help = crate::cleanup::EXAMPLES)]
+    Cleanup(crate::cleanup::CleanupArgs),
     /// One node of the bundled cluster
     #[command(hide = true)]
     Node(InternalArgs),
     /// The clients of one client host
     #[command(hide = true)]
     Client(InternalArgs),
+    /// Tells the time whenever asked; `duress doctor` skews its clock
+    #[command(hide = true)]
+    TellTime,
     /// The harness inside its sandbox
     #[command(hide = true)]
     Inside(InsideArgs),

@@ -1,4 +1,4 @@
-//! The processes that only `duress` itself starts: nodes and client hosts.
+//! The processes that only `duress` itself starts: nodes, client hosts, and one that tells the time.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 
 use crate::args::InternalArgs;
+use crate::doctor;
 use crate::exit::Failure;
 
 pub(crate) fn node(args: &InternalArgs) -> Result<ExitCode, Failure> {
@@ -18,6 +19,11 @@ pub(crate) fn client(args: &InternalArgs) -> Result<ExitCode, Failure> {
     let control = control(args)?.ok_or_else(|| Failure::Usage("a client host needs --control-fd".into()))?;
     duress_node::client_host::run_client_host(config(args)?, control)
         .map_err(|e| Failure::infrastructure("the client host failed", e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn tell_time() -> Result<ExitCode, Failure> {
+    doctor::tell_time().map_err(|e| Failure::infrastructure("can't tell the time", e))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,4 @@
-//! `duress list` and `duress preflight`.
+//! `duress list`.
 
 use std::process::ExitCode;
 
@@ -93,14 +93,4 @@ fn section<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
         builder.push_record([name, description]);
     }
     println!("{title}\n{}\n", builder.build().with(Style::blank()));
-}
-
-pub(crate) fn preflight() -> Result<ExitCode, Failure> {
-    let preflight = duress_deploy::preflight();
-    println!("{preflight}");
-    if preflight.ok() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Err(Failure::Infrastructure("this machine can't run clusters yet".into()))
-    }
 }

@@ -10,6 +10,8 @@
 //! - [`conform`] plays [`script`]s in both worlds and compares.
 //! - [`check`] judges anybody's history, [`convert`] and [`generate`] make histories.
 //! - [`clock`] skews the clocks of any process.
+//! - [`doctor`] says what the machine can do; [`cleanup`] undoes what dead controllers left, by the
+//!   undo [`journal`].
 //! - [`onlooker`] follows a run and ends it when a violation shows.
 //! - [`hunt`] runs many seeds in the simulator, [`replay`] repeats what was found.
 
@@ -17,14 +19,17 @@ mod args;
 mod assemble;
 mod bundled;
 mod check;
+mod cleanup;
 mod clock;
 mod conform;
 mod convert;
+mod doctor;
 mod exit;
 mod generate;
 mod hunt;
 mod inside;
 mod internal;
+mod journal;
 mod judge;
 mod list;
 mod model;
@@ -67,7 +72,9 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(args),
         Command::Clock(args) => clock::run(args),
         Command::List(args) => list::list(args),
-        Command::Preflight => list::preflight(),
+        Command::Doctor(args) => doctor::doctor(args),
+        Command::Cleanup(args) => cleanup::run(args),
+        Command::TellTime => internal::tell_time(),
         Command::Node(args) => internal::node(args),
         Command::Client(args) => internal::client(args),
         Command::Inside(args) => inside::inside(args),

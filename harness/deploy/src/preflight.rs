@@ -82,7 +82,7 @@ pub fn preflight() -> Preflight {
 fn check(step: Step, refused: Option<Errno>) -> Check {
     Check {
         name: name(step),
-        needed_for: if step == Step::Fuse { "faults of disks" } else { "every run on this machine" },
+        needed_for: if step == Step::Fuse { "faults of disks" } else { "every run" },
         optional: step == Step::Fuse,
         ok: refused.is_none(),
         missing: refused.map(|errno| errno.desc().into()).unwrap_or_default(),

@@ -1,16 +1,18 @@
 //! Skews that end for certain: the clocks are held by a second process, and each of the two
-//! resets them when the other one is killed.
+//! resets them when the other one is killed. If both are, the undo journal knows of them.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use duress_clock::{Change, ClockError, read, skew};
+use duress_clock::{Change, Clock, ClockError, read, skew};
+use duress_deploy::{Identity, MARK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{ClockArgs, failure, show};
 use crate::exit::Failure;
+use crate::journal::{Journal, Noted, Undo};
 
 /// How often the descendants of a process are looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -47,12 +49,16 @@ pub(super) fn employ(args: &ClockArgs) -> Result<ExitCode, Failure> {
 pub(super) fn hold(args: &ClockArgs, change: Change, lasts: Option<Duration>) -> Result<ExitCode, Failure> {
     let changes = args.changes(change);
     let mut skewed: Vec<i32> = Vec::new();
+    let mut noted: Vec<Noted> = Vec::new();
     let mut skew_new = |first: bool| -> Result<(), Failure> {
         for pid in args.processes() {
             // One that has executed another program has true clocks again.
             let stale = skewed.contains(&pid) && read(pid).is_ok_and(|state| !state.replaced);
             if skewed.contains(&pid) && !(stale && change != Change::Reset) {
                 continue;
+            }
+            if lasts.is_some() && !stale {
+                noted.extend(note(args, pid)?);
             }
             match skew(pid, &changes) {
                 Ok(state) => show(args, pid, &state),
@@ -79,7 +85,27 @@ pub(super) fn hold(args: &ClockArgs, change: Change, lasts: Option<Duration>) ->
     }
     // All of them, whatever becomes of one.
     let ended: Vec<_> = skewed.into_iter().map(|pid| reset(args, pid)).collect();
-    ended.into_iter().fold(begun, Result::and).map(|()| ExitCode::SUCCESS)
+    let ended = ended.into_iter().fold(Ok(()), Result::and);
+    if ended.is_ok() {
+        let struck = |noted: Noted| noted.undone().map_err(|e| Failure::infrastructure("can't strike out an entry", e));
+        noted.into_iter().map(struck).fold(Ok(()), Result::and)?;
+    }
+    begun.and(ended).map(|()| ExitCode::SUCCESS)
+}
+
+/// Notes a skew before it comes into force. In a sandbox there is no need: the process doesn't
+/// outlive it.
+fn note(args: &ClockArgs, pid: i32) -> Result<Option<Noted>, Failure> {
+    if std::env::var_os(MARK).is_some() {
+        return Ok(None);
+    }
+    // One that is gone is reported by whoever tries to skew it.
+    let Ok(process) = Identity::of(pid.unsigned_abs()) else { return Ok(None) };
+    let clocks = args.clocks.iter().map(|which| Clock::from(*which).to_string()).collect();
+    let journal = Journal::of_this_user();
+    let noted = journal.note(Undo::Clocks { process: process.to_string(), clocks });
+    let refused = |e| Failure::infrastructure(&format!("can't note the skew in {}", journal.directory().display()), e);
+    noted.map(Some).map_err(refused)
 }
 
 /// Waits; true if whoever started this process is gone.

@@ -17,11 +17,11 @@ pub(crate) fn root() -> PathBuf {
 
 /// Whether this machine can run clusters. If not, says so loudly; where CI is set that is an error.
 pub(crate) fn can_run() -> bool {
-    let preflight = duress(&["preflight"]).output().unwrap();
-    if preflight.status.success() {
+    let doctor = duress(&["doctor"]).output().unwrap();
+    if doctor.status.success() {
         return true;
     }
-    let why = String::from_utf8_lossy(&preflight.stdout).into_owned();
+    let why = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(std::env::var_os("CI").is_none(), "CI must be able to run clusters:\n{why}");
     eprintln!("SKIPPED: this machine can't run clusters:\n{why}");
     false
