@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use duress_checkers::{Class, Verdict};
-use duress_hunt::{Extra, Found, Hunted, Options, Progress, Property, Repro, Shrunk, Size, statistics, story};
+use duress_fault::Kind;
+use duress_hunt::{Found, Hunted, Options, Progress, Property, Repro, Shrunk, Size, statistics, story};
 use duress_scenario::Scenario;
 use duress_sim::{Chance, Situation};
 use serde_json::json;
@@ -82,12 +83,12 @@ pub(crate) fn hunt(args: &HuntArgs) -> Result<ExitCode, Failure> {
 fn how(args: &HuntArgs, scenario: &Scenario) -> Result<Options, Failure> {
     let time = args.time.as_ref().map(|text| duration("--time", text)).transpose()?;
     let extras = match &args.also {
-        None => Extra::implied(scenario),
+        None => duress_hunt::implied(scenario),
         Some(names) => {
-            let known: Vec<&str> = Extra::ALL.iter().map(|(extra, _)| extra.name()).collect();
+            let known: Vec<&str> = Kind::ALL.iter().map(|(kind, _)| kind.name()).collect();
             let names = names.iter().filter(|name| *name != "none");
             let extra = |name: &String| {
-                Extra::named(name).ok_or_else(|| {
+                Kind::named(name).ok_or_else(|| {
                     Failure::Usage(format!("--also {name}: there is no such fault; choose from {}", known.join(", ")))
                 })
             };

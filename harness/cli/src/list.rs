@@ -29,8 +29,8 @@ const CHECKERS: &[(&str, &str)] = &[
 ];
 
 /// What can be listed.
-pub(crate) const SECTIONS: [&str; 9] =
-    ["targets", "workloads", "faults", "also", "grudges", "checkers", "models", "anomalies", "bugs"];
+pub(crate) const SECTIONS: [&str; 8] =
+    ["targets", "workloads", "faults", "grudges", "checkers", "models", "anomalies", "bugs"];
 
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     for what in SECTIONS.into_iter().filter(|what| args.what.as_ref().is_none_or(|asked| asked == what)) {
@@ -38,15 +38,11 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
             "targets" => section("Targets (--target)", TARGETS.iter().copied()),
             "workloads" => section("Workloads (--workload)", duress_workloads::ALL.iter().copied()),
             "faults" => section(
-                "Faults (--faults, or faults: in a scenario)",
+                "Faults (--faults and hunt --also, or faults: in a scenario)",
                 duress_fault::Kind::ALL.iter().map(|(kind, description)| (kind.name(), *description)),
             ),
-            "also" => section(
-                "Faults that only the simulator has (hunt --also)",
-                duress_hunt::Extra::ALL.iter().map(|(extra, description)| (extra.name(), *description)),
-            ),
             "grudges" => section(
-                "Grudges (what a partition or a delay is between)",
+                "Grudges (which links a fault of links hits)",
                 duress_fault::Grudge::ALL.iter().map(|(grudge, description)| (grudge.name(), *description)),
             ),
             "checkers" => section("Checkers", CHECKERS.iter().copied()),

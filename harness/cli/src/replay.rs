@@ -10,7 +10,7 @@ use duress_fault::{Fault, Selector, Timed, Trigger};
 use duress_history::{Event, EventKind, Op};
 use duress_hunt::{BUDGET, Property, Repro, Step, What, judge, story, target_checkers, trace};
 use duress_scenario::{Faults, Scenario, Workload};
-use duress_sim::{SimFault, SimRun};
+use duress_sim::SimRun;
 
 use crate::args::ReplayArgs;
 use crate::exit::{self, Failure};
@@ -120,16 +120,13 @@ struct Tally {
 /// Plays the schedule on a real cluster, again and again. There the file fixes what is asked for;
 /// what happens is up to the machine.
 fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let (scenario, left_out) = real(repro, args.stretch);
+    let scenario = real(repro, args.stretch);
     println!("{}", options::describe(&scenario));
     let times = match args.stretch {
         1 => "at the file's times".to_owned(),
         factor => format!("with {factor} times the file's times"),
     };
     println!("on a real cluster: faults {times}, as many operations as go (the file's few seldom hit the moment)");
-    for what in &left_out {
-        println!("left out: {what}");
-    }
     println!();
     let mut tally = Tally::default();
     for number in 1..=args.times {
@@ -212,25 +209,14 @@ impl Tally {
 /// The scenario that asks a real cluster for the same faults, under as much load as goes: the few
 /// operations that are left in the simulator would seldom hit the moment in reality. All times
 /// are stretched, and who led or held a lock in the simulator is named by that part.
-fn real(repro: &Repro, stretch: u32) -> (Scenario, Vec<String>) {
+fn real(repro: &Repro, stretch: u32) -> Scenario {
     let run = simulator().simulate(&repro.case);
     let mut scenario = repro.case.scenario.clone();
-    let mut left_out = Vec::new();
     let mut faults = Vec::new();
-    // Faults that are left out leave no gap in the numbers, which triggers refer to.
+    // Shrinking leaves gaps in the numbers, which triggers refer to.
     let mut renumbered = BTreeMap::new();
     for timed in &repro.case.schedule {
-        let fault = match &timed.fault {
-            SimFault::Common(fault) => by_part(fault, timed.number, &run.events),
-            SimFault::PowerLoss(who) => {
-                left_out.push("what power loss does to disks: the nodes are only killed".to_owned());
-                Fault::Crash(who.clone())
-            }
-            other => {
-                left_out.push(format!("{}, which a real cluster can't be made to do here", other.kind()));
-                continue;
-            }
-        };
+        let fault = by_part(&timed.fault, timed.number, &run.events);
         let number = faults.len() as u64 + 1;
         renumbered.insert(timed.number, number);
         let (at, lasts) = (timed.at * stretch, (timed.lasts * stretch).max(Duration::from_millis(1)));
@@ -259,15 +245,13 @@ fn real(repro: &Repro, stretch: u32) -> (Scenario, Vec<String>) {
             set.concurrency = set.concurrency.max(10);
         }
     }
-    (scenario, left_out)
+    scenario
 }
 
 /// A fault of one host that led, or that was using what a lock protects, hits whoever does so: in
 /// reality it may be another one.
 fn by_part(fault: &Fault, number: u64, events: &[Event]) -> Fault {
-    let (Fault::Crash(Selector::Names(names)) | Fault::Pause(Selector::Names(names))) = fault else {
-        return fault.clone();
-    };
+    let Fault::Hosts { who: Selector::Names(names), harm } = fault else { return fault.clone() };
     let [name] = &names[..] else { return fault.clone() };
     let mut leads = false;
     let mut at_work = BTreeMap::new();
@@ -289,8 +273,5 @@ fn by_part(fault: &Fault, number: u64, events: &[Event]) -> Fault {
         () if at_work.values().any(|host| host.as_ref() == Some(name)) => Selector::Holder,
         () => return fault.clone(),
     };
-    match fault {
-        Fault::Crash(_) => Fault::Crash(part),
-        _ => Fault::Pause(part),
-    }
+    Fault::Hosts { who: part, harm: *harm }
 }

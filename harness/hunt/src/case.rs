@@ -40,7 +40,7 @@ impl Case {
         let ordinary = SimPlan::new(1, 1, scenario.time, seed);
         let schedule = scenario.schedule(seed);
         Case {
-            schedule: schedule.faults().iter().map(Timed::from).collect(),
+            schedule: schedule.faults().to_vec(),
             scenario: Scenario { seed: Some(seed.0), ..scenario.clone() },
             operations: Selection::default(),
             network: ordinary.network,

@@ -6,11 +6,9 @@ use duress_fault::Kind;
 use duress_scenario::{Faults, Scenario, Target, target};
 use duress_sim::{Coverage, Situation};
 
-use crate::Extra;
-
 /// How often each situation came about, those included that could have come about and never did.
 /// Sorted.
-pub fn with_zeros(coverage: &Coverage, scenario: &Scenario, extras: &[Extra]) -> BTreeMap<Situation, u64> {
+pub fn with_zeros(coverage: &Coverage, scenario: &Scenario, extras: &[Kind]) -> BTreeMap<Situation, u64> {
     let mut counts: BTreeMap<Situation, u64> = possible(scenario, extras).into_iter().map(|one| (one, 0)).collect();
     counts.extend(coverage.counts().iter().map(|(situation, count)| (*situation, *count)));
     counts
@@ -40,7 +38,7 @@ fn parts(target: &Target) -> (&'static [&'static str], &'static [&'static str]) 
 }
 
 /// What could come about in a hunt of this scenario.
-fn possible(scenario: &Scenario, extras: &[Extra]) -> Vec<Situation> {
+fn possible(scenario: &Scenario, extras: &[Kind]) -> Vec<Situation> {
     let (roles, moments) = parts(&scenario.target);
     let kinds: Vec<Kind> = match &scenario.faults {
         Faults::None => Vec::new(),
@@ -61,7 +59,7 @@ fn possible(scenario: &Scenario, extras: &[Extra]) -> Vec<Situation> {
             all.extend(moments.iter().map(|when| Situation { what, whom, when }));
         }
     }
-    let power = extras.contains(&Extra::PowerLoss);
+    let power = extras.contains(&Kind::PowerLoss);
     if kinds.contains(&Kind::Crash) || power {
         let mut found = vec!["with nothing unsynced", "with all unsynced records kept"];
         if power {
@@ -80,7 +78,7 @@ mod tests {
     fn what_never_came_about_is_there_with_a_zero() {
         let text = "target: {kind: paxos}\nworkload: {kind: register}\nfaults: {interval: 2s, duration: 1s, kinds: [partition]}\n";
         let scenario = Scenario::parse(text, "test", &[]).unwrap_or_else(|e| panic!("{e}"));
-        let counts = with_zeros(&Coverage::default(), &scenario, &[Extra::PowerLoss]);
+        let counts = with_zeros(&Coverage::default(), &scenario, &[Kind::PowerLoss]);
         let leader = Situation { what: "isolated", whom: "leader", when: "during an election" };
         assert_eq!(counts.get(&leader), Some(&0));
         let torn = Situation { what: "restart", whom: "node", when: "with a torn last record" };

@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duress_checkers::{Budget, Checker};
+use duress_fault::Kind;
 use duress_history::{EventKind, Outcome};
 use duress_scenario::Scenario;
 use duress_seed::Seed;
 use duress_sim::{Coverage, SimRun};
 
 use crate::judge::judges_the_target;
-use crate::swarm::{self, Extra};
+use crate::swarm;
 use crate::{Case, Judgement, Property, Step, Violation, judge};
 
 /// Runs cases. Each thread has one of its own.
@@ -47,7 +48,7 @@ pub struct Options {
     /// The first run's seed; each run has the next one.
     pub base: u64,
     /// Faults that only the simulator has.
-    pub extras: Vec<Extra>,
+    pub extras: Vec<Kind>,
 }
 
 /// What may be watched from another thread while a hunt goes on, and a way to end it.

@@ -26,5 +26,5 @@ pub use hunt::{BUDGET, Found, Hunted, MakeSimulator, Options, Progress, Simulato
 pub use judge::{Judgement, Property, Violation, judge};
 pub use repro::{Repro, ReproError};
 pub use shrink::{Shrunk, Size, concrete, shrink};
-pub use swarm::{Extra, draw};
+pub use swarm::{draw, implied};
 pub use trace::{Step, What};

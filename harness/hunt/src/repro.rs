@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use duress_fault::{Fault, Grudge, Host, Part, Selector, Sides, Trigger, Turn};
-use duress_scenario::Scenario;
-use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, Timed, Transport};
+use duress_fault::{Host, Part, Trigger, Turn};
+use duress_scenario::{Scenario, fault_to_yaml};
+use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, Timed, Transport};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -42,7 +42,7 @@ pub struct ReproError {
 }
 
 /// The version of the format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// No repro file is longer, in bytes.
 const MAX_FILE: usize = 1 << 20;
 const MAX_FAULTS: usize = 1_000;
@@ -88,7 +88,8 @@ struct TimedRow {
     number: u64,
     at: Span,
     lasts: Span,
-    fault: FaultRow,
+    /// As in a scenario.
+    fault: serde_yaml::Value,
     /// What it waits for first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     when: Option<TriggerRow>,
@@ -106,44 +107,6 @@ enum TriggerRow {
     Starts(Vec<u64>),
     Ends(Vec<u64>),
     Operations(u64),
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-enum FaultRow {
-    Partition { links: LinksRow, split_clients: bool },
-    Delay { links: LinksRow, by: Span },
-    Crash { who: Who },
-    Pause { who: Who },
-    PowerLoss { who: Who },
-    SlowDisk { who: Who, by: Span },
-    FullDisk { who: Who },
-    ClockJump { who: Who, by: Span, back: bool },
-    ClockRate { who: Who, ppm: i32 },
-    SlowNode { who: Who, by: Span },
-}
-
-/// A grudge's name, or links.
-#[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum LinksRow {
-    Named(String),
-    OneWay(OneWay),
-    Both(Vec<(String, String)>),
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct OneWay {
-    one_way: Vec<(String, String)>,
-}
-
-/// A selector's name, or hosts.
-#[derive(Deserialize, Serialize)]
-#[serde(untagged)]
-enum Who {
-    Selector(String),
-    Hosts(Vec<String>),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -426,22 +389,6 @@ fn read_chance(rows: Option<&Vec<ChanceRow>>, hosts: &BTreeSet<Host>) -> Checked
     Ok(Chance::Only(links))
 }
 
-fn write_who(who: &Selector) -> Who {
-    match who {
-        Selector::Names(names) => Who::Hosts(names.iter().map(ToString::to_string).collect()),
-        other => Who::Selector(other.name().into()),
-    }
-}
-
-fn write_links(grudge: &Grudge) -> LinksRow {
-    let pairs = |links: &[(Host, Host)]| links.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-    match grudge {
-        Grudge::Links { links, one_way: true } => LinksRow::OneWay(OneWay { one_way: pairs(links) }),
-        Grudge::Links { links, one_way: false } => LinksRow::Both(pairs(links)),
-        named => LinksRow::Named(named.name().into()),
-    }
-}
-
 fn write_trigger(trigger: &Trigger) -> TriggerRow {
     match trigger {
         Trigger::Becomes { node, part, nth } => {
@@ -454,22 +401,7 @@ fn write_trigger(trigger: &Trigger) -> TriggerRow {
 }
 
 fn write_timed(timed: &Timed) -> TimedRow {
-    let fault = match &timed.fault {
-        SimFault::Common(Fault::Partition { grudge, clients }) => {
-            FaultRow::Partition { links: write_links(grudge), split_clients: *clients == Sides::Split }
-        }
-        SimFault::Common(Fault::Delay { grudge, by }) => FaultRow::Delay { links: write_links(grudge), by: Span(*by) },
-        SimFault::Common(Fault::Crash(who)) => FaultRow::Crash { who: write_who(who) },
-        SimFault::Common(Fault::Pause(who)) => FaultRow::Pause { who: write_who(who) },
-        SimFault::PowerLoss(who) => FaultRow::PowerLoss { who: write_who(who) },
-        SimFault::SlowDisk { who, by } => FaultRow::SlowDisk { who: write_who(who), by: Span(*by) },
-        SimFault::FullDisk(who) => FaultRow::FullDisk { who: write_who(who) },
-        SimFault::ClockJump { who, by, back } => {
-            FaultRow::ClockJump { who: write_who(who), by: Span(*by), back: *back }
-        }
-        SimFault::ClockRate { who, ppm } => FaultRow::ClockRate { who: write_who(who), ppm: *ppm },
-        SimFault::SlowNode { who, by } => FaultRow::SlowNode { who: write_who(who), by: Span(*by) },
-    };
+    let fault = fault_to_yaml(&timed.fault);
     let when = timed.when.as_ref().map(write_trigger);
     TimedRow { number: timed.number, at: Span(timed.at), lasts: Span(timed.lasts), fault, when }
 }
@@ -485,26 +417,6 @@ impl Reader<'_> {
     fn host(&self, name: &str) -> Checked<Host> {
         let unknown = || format!("fault {}: there is no host named `{}`", self.number, clip_name(name));
         self.hosts.get(name).cloned().ok_or_else(unknown)
-    }
-
-    fn who(&self, who: &Who) -> Checked<Selector> {
-        match who {
-            Who::Hosts(names) => {
-                most("the hosts of a fault", names.len(), MAX_NAMES)?;
-                if names.is_empty() {
-                    return Err(format!("fault {} names no host", self.number));
-                }
-                Ok(Selector::Names(names.iter().map(|name| self.host(name)).collect::<Checked<_>>()?))
-            }
-            Who::Selector(name) => {
-                let unknown = || format!("fault {}: there is no selector named `{}`", self.number, clip_name(name));
-                let selector = Selector::named(name).ok_or_else(unknown)?;
-                if selector.needs_primary() && !self.scenario.target.leads() {
-                    return Err(format!("fault {}: in this target nobody leads", self.number));
-                }
-                Ok(selector)
-            }
-        }
     }
 
     /// A fault that waits for one that isn't there never begins, which does no harm.
@@ -525,32 +437,6 @@ impl Reader<'_> {
             TriggerRow::Operations(count) => Ok(Trigger::Operations(*count)),
         }
     }
-
-    fn links(&self, row: &LinksRow) -> Checked<Grudge> {
-        let (pairs, one_way) = match row {
-            LinksRow::Named(name) => {
-                let unknown = || format!("fault {}: there is no grudge named `{}`", self.number, clip_name(name));
-                let grudge = Grudge::named(name).ok_or_else(unknown)?;
-                let fits = usize::from(self.scenario.target.nodes()) >= grudge.least_nodes();
-                if !fits || (grudge.needs_primary() && !self.scenario.target.leads()) {
-                    return Err(format!("fault {}: a {name} partition can't be in this target", self.number));
-                }
-                return Ok(grudge);
-            }
-            LinksRow::Both(pairs) => (pairs, false),
-            LinksRow::OneWay(one_way) => (&one_way.one_way, true),
-        };
-        most("the links of a fault", pairs.len(), MAX_NAMES)?;
-        let link = |(from, to): &(String, String)| {
-            let (from, to) = (self.host(from)?, self.host(to)?);
-            if from == to {
-                Err(format!("fault {}: a link from {from} to itself", self.number))
-            } else {
-                Ok((from, to))
-            }
-        };
-        Ok(Grudge::Links { links: pairs.iter().map(link).collect::<Checked<_>>()?, one_way })
-    }
 }
 
 fn clip_name(name: &str) -> String {
@@ -559,33 +445,8 @@ fn clip_name(name: &str) -> String {
 
 fn read_timed(row: &TimedRow, hosts: &BTreeSet<Host>, scenario: &Scenario) -> Checked<Timed> {
     let reader = Reader { hosts, scenario, number: row.number };
-    let nodes_only = |who: &Who| match reader.who(who)? {
-        Selector::Holder | Selector::Client => Err(format!("fault {} is for nodes only", row.number)),
-        Selector::Names(names) if names.iter().any(|name| name.starts_with('c')) => {
-            Err(format!("fault {} is for nodes only", row.number))
-        }
-        who => Ok(who),
-    };
-    let fault = match &row.fault {
-        FaultRow::Partition { links, split_clients } => SimFault::Common(Fault::Partition {
-            grudge: reader.links(links)?,
-            clients: if *split_clients { Sides::Split } else { Sides::Stay },
-        }),
-        FaultRow::Delay { links, by } => SimFault::Common(Fault::Delay { grudge: reader.links(links)?, by: by.0 }),
-        FaultRow::Crash { who } => SimFault::Common(Fault::Crash(nodes_only(who)?)),
-        FaultRow::Pause { who } => SimFault::Common(Fault::Pause(reader.who(who)?)),
-        FaultRow::PowerLoss { who } => SimFault::PowerLoss(nodes_only(who)?),
-        FaultRow::SlowDisk { who, by } => SimFault::SlowDisk { who: nodes_only(who)?, by: by.0 },
-        FaultRow::FullDisk { who } => SimFault::FullDisk(nodes_only(who)?),
-        FaultRow::ClockJump { who, by, back } => SimFault::ClockJump { who: reader.who(who)?, by: by.0, back: *back },
-        FaultRow::ClockRate { who, ppm } => {
-            if ppm.unsigned_abs() > 1_000_000 {
-                return Err(format!("fault {}: ppm must be within a million", row.number));
-            }
-            SimFault::ClockRate { who: reader.who(who)?, ppm: *ppm }
-        }
-        FaultRow::SlowNode { who, by } => SimFault::SlowNode { who: nodes_only(who)?, by: by.0 },
-    };
+    let fault = serde_yaml::to_string(&row.fault).map_err(|e| clipped(&e.to_string()))?;
+    let fault = scenario.fault(&fault, &format!("fault {}", row.number)).map_err(|e| clipped(&e.to_string()))?;
     Ok(Timed {
         number: row.number,
         at: row.at.0,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use duress_fault::{Fault, Grudge, Selector};
 use duress_history::{EventKind, Host, Phase};
 use duress_scenario::{Heal, Scenario, Workload};
-use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimFault, SimRun, Timed};
+use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimRun, Timed};
 
 use crate::story::is_probe;
 use crate::{Case, MakeSimulator, Property, Violation};
@@ -417,13 +417,13 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Fewer links in partitions and delays, fewer hosts in other faults.
+    /// Fewer links, or fewer hosts, in each fault.
     fn links(&mut self) {
         for at in 0..self.best.schedule.len() {
             let base = self.best.clone();
             let with = |fault: Fault| {
                 let mut candidate = base.clone();
-                candidate.schedule[at].fault = SimFault::Common(fault);
+                candidate.schedule[at].fault = fault;
                 candidate
             };
             // A fault without links or hosts is none: it stays the case that it was.
@@ -434,19 +434,12 @@ impl Shrinker<'_> {
             let names = |names: &[Host]| (!names.is_empty()).then(|| Selector::Names(names.to_vec()));
             let or_base = |fault: Option<Fault>| fault.map_or_else(|| base.clone(), with);
             match base.schedule[at].fault.clone() {
-                SimFault::Common(Fault::Partition { grudge: Grudge::Links { links, one_way }, clients }) => {
-                    let partition = |grudge| Fault::Partition { grudge, clients };
-                    self.minimise(&links, |kept| or_base(grudge(kept, one_way).map(partition)));
+                Fault::Links { grudge: Grudge::Links { links, one_way }, clients, harm } => {
+                    let with = |grudge| Fault::Links { grudge, clients, harm };
+                    self.minimise(&links, |kept| or_base(grudge(kept, one_way).map(with)));
                 }
-                SimFault::Common(Fault::Delay { grudge: Grudge::Links { links, one_way }, by }) => {
-                    let delay = |grudge| Fault::Delay { grudge, by };
-                    self.minimise(&links, |kept| or_base(grudge(kept, one_way).map(delay)));
-                }
-                SimFault::Common(Fault::Crash(Selector::Names(hosts))) => {
-                    self.minimise(&hosts, |kept| or_base(names(kept).map(Fault::Crash)));
-                }
-                SimFault::Common(Fault::Pause(Selector::Names(hosts))) => {
-                    self.minimise(&hosts, |kept| or_base(names(kept).map(Fault::Pause)));
+                Fault::Hosts { who: Selector::Names(hosts), harm } => {
+                    self.minimise(&hosts, |kept| or_base(names(kept).map(|who| Fault::Hosts { who, harm })));
                 }
                 _ => {}
             }

@@ -9,82 +9,38 @@
 //! what a real machine's crash brings with it (power loss, slow disks). Scripted faults are kept,
 //! all of them, but their pace is drawn.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_fault::{Kind, Plan, Selector, Sides, Trigger};
+use duress_fault::{
+    ClockChange, Clocks, DiskHarm, Effect, Fault, HostHarm, Kind, LinkHarm, Nanos, Plan, Selector, Share, Sides, Timed,
+    Trigger,
+};
 use duress_scenario::target::PaxosReads;
 use duress_scenario::{Faults, Heal, Scenario, Target, Workload};
 use duress_seed::{Decision, Seed};
-use duress_sim::{Crash, Latency, SimFault, Timed, Transport};
+use duress_sim::{Crash, Latency, Transport};
 
 use crate::Case;
 
-/// Faults that only a simulator can inject at will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Extra {
-    /// [`SimFault::PowerLoss`]
-    PowerLoss,
-    /// [`SimFault::SlowDisk`]
-    SlowDisk,
-    /// [`SimFault::FullDisk`]
-    FullDisk,
-    /// [`SimFault::ClockJump`]
-    ClockJump,
-    /// [`SimFault::ClockRate`]
-    ClockRate,
-    /// [`SimFault::SlowNode`]
-    SlowNode,
+/// The kinds of faults that a hunt of this scenario uses beside the scenario's own unless told
+/// otherwise: no more than those imply. Clocks are left alone, because some settings promise nothing
+/// without them; but leases say how well they need them to run.
+pub fn implied(scenario: &Scenario) -> Vec<Kind> {
+    let mut extras = implied_by_faults(&scenario.faults);
+    if scenario.faults != Faults::None && lease_drift(&scenario.target).is_some() {
+        extras.push(Kind::ClockRate);
+    }
+    extras
 }
 
-impl Extra {
-    /// Every one, with one line about it.
-    pub const ALL: &'static [(Extra, &'static str)] = &[
-        (Extra::PowerLoss, "nodes lose what was not synced, or find it torn"),
-        (Extra::SlowDisk, "syncs take longer"),
-        (Extra::FullDisk, "nodes that have to write stop, until there is room again"),
-        (Extra::ClockJump, "wall clocks jump"),
-        (Extra::ClockRate, "clocks run at another rate"),
-        (Extra::SlowNode, "nodes take longer for everything"),
-    ];
-
-    /// Its short name, as in a repro file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Extra::PowerLoss => "power-loss",
-            Extra::SlowDisk => "slow-disk",
-            Extra::FullDisk => "full-disk",
-            Extra::ClockJump => "clock-jump",
-            Extra::ClockRate => "clock-rate",
-            Extra::SlowNode => "slow-node",
-        }
-    }
-
-    /// The one with this name.
-    pub fn named(name: &str) -> Option<Extra> {
-        Extra::ALL.iter().map(|(extra, _)| *extra).find(|extra| extra.name() == name)
-    }
-
-    /// What a hunt of this scenario uses unless told otherwise: no more than the faults of the
-    /// scenario imply. Clocks are left alone, because some settings promise nothing without them;
-    /// but leases say how well they need them to run.
-    pub fn implied(scenario: &Scenario) -> Vec<Extra> {
-        let mut extras = Extra::implied_by_faults(&scenario.faults);
-        if scenario.faults != Faults::None && lease_drift(&scenario.target).is_some() {
-            extras.push(Extra::ClockRate);
-        }
-        extras
-    }
-
-    fn implied_by_faults(faults: &Faults) -> Vec<Extra> {
-        match faults {
-            // Extra faults may come on top of others.
-            Faults::Planned(plan) if plan.keep_majority => vec![Extra::SlowNode],
-            Faults::Planned(plan) if plan.kinds.contains(&Kind::Crash) => {
-                vec![Extra::PowerLoss, Extra::SlowDisk, Extra::SlowNode]
-            }
-            Faults::Planned(plan) if !plan.kinds.is_empty() => vec![Extra::SlowNode],
-            _ => Vec::new(),
-        }
+fn implied_by_faults(faults: &Faults) -> Vec<Kind> {
+    match faults {
+        // Extra faults may come on top of others.
+        Faults::Planned(plan) if plan.keep_majority => vec![Kind::Slow],
+        Faults::Planned(plan) if plan.kinds.contains(&Kind::Crash) => vec![Kind::PowerLoss, Kind::SlowDisk, Kind::Slow],
+        Faults::Planned(plan) if !plan.kinds.is_empty() => vec![Kind::Slow],
+        _ => Vec::new(),
     }
 }
 
@@ -102,6 +58,7 @@ mod about {
     pub(super) const DISK: u64 = 10;
     pub(super) const SCRIPT: u64 = 11;
     pub(super) const HEAL: u64 = 12;
+    pub(super) const WHO: u64 = 13;
 }
 
 /// No hunted run is longer than this many events, 50 times what an ordinary one takes.
@@ -186,7 +143,7 @@ fn bearable(target: &Target) -> Duration {
 }
 
 /// The run that `seed` draws from a scenario, with these extra kinds of faults.
-pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
+pub fn draw(scenario: &Scenario, extras: &[Kind], seed: Seed) -> Case {
     let draw = Draw { seed: seed.derive("swarm") };
     let mut case = Case::of(&Scenario { seed: Some(seed.0), ..scenario.clone() });
     case.max_events = MAX_EVENTS;
@@ -222,7 +179,7 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
     case.schedule.extend(extra(extras, &case.scenario, &draw));
     case.schedule.sort_by_key(|timed| (timed.at, timed.number));
     network(&mut case, &draw);
-    if extras.contains(&Extra::PowerLoss) && draw.decide(about::DISK, 0).chance(0.5) {
+    if extras.contains(&Kind::PowerLoss) && draw.decide(about::DISK, 0).chance(0.5) {
         case.disk.crash =
             draw.decide(about::DISK, 3).pick(&[Crash::Either, Crash::Power]).copied().unwrap_or(Crash::Either);
     }
@@ -237,7 +194,7 @@ pub fn draw(scenario: &Scenario, extras: &[Extra], seed: Seed) -> Case {
 fn scripted_clients(faults: &Faults) -> u16 {
     let Faults::Scripted(faults) = faults else { return 0 };
     let number = |host: &duress_fault::Host| host.strip_prefix('c').and_then(|n| n.parse().ok()).unwrap_or(0);
-    let of = |timed: &duress_fault::Timed| {
+    let of = |timed: &Timed| {
         let links = match timed.fault.grudge() {
             Some(duress_fault::Grudge::Links { links, .. }) => {
                 links.iter().flat_map(|(from, to)| [number(from), number(to)]).max()
@@ -281,15 +238,10 @@ fn size_workload(scenario: &mut Scenario, draw: &Draw, operations: u64) {
 }
 
 /// The scripted faults at another pace. None is made so short that it can't be noticed.
-fn script(
-    faults: &[duress_fault::Timed],
-    (pace, operations): (f64, u64),
-    scenario: &Scenario,
-    draw: &Draw,
-) -> Vec<Timed> {
+fn script(faults: &[Timed], (pace, operations): (f64, u64), scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
     let noticed = notice(&scenario.target).mul_f64(1.0 + 3.0 * draw.decide(about::SCRIPT, 0).unit());
     let timed = faults.iter().map(|fault| {
-        let mut timed = Timed::from(fault);
+        let mut timed = fault.clone();
         match &mut timed.when {
             // How long after something the target does has nothing to do with the pace of the run.
             Some(Trigger::Becomes { .. }) => {}
@@ -322,7 +274,8 @@ fn planned(plan: &Plan, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
         clients: if split { Sides::Split } else { Sides::Stay },
         crash: draw.subset(about::CRASHES, &plan.crash),
         pause: draw.subset(about::PAUSES, &plan.pause),
-        delay: draw.scale(about::FAULTS, 3, ms(5), plan.delay.max(ms(10))),
+        who: draw.subset(about::WHO, &plan.who),
+        measures: measures(plan, draw),
         kinds,
     };
     let schedule = drawn.schedule(draw.seed.derive("schedule"), scenario.time);
@@ -330,14 +283,28 @@ fn planned(plan: &Plan, scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
         .faults()
         .iter()
         .map(|fault| {
-            let mut timed = Timed::from(fault);
+            let mut timed = fault.clone();
             (timed.at, timed.lasts) = (round(timed.at), round(timed.lasts).max(ms(1)));
             timed
         })
         .collect()
 }
 
-fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
+/// What the faults of a plan do: what it says, but delays of any size up to that.
+fn measures(plan: &Plan, draw: &Draw) -> BTreeMap<Kind, Vec<Effect>> {
+    let mut measures = plan.measures.clone();
+    if plan.kinds.contains(&Kind::Delay) {
+        for effect in measures.entry(Kind::Delay).or_insert_with(|| Kind::Delay.typical()) {
+            if let Effect::Links(LinkHarm::Delay { by, jitter, .. }) = effect {
+                *by = draw.scale(about::FAULTS, 3, ms(5), (*by).max(ms(10)));
+                *jitter = (*jitter).min(*by);
+            }
+        }
+    }
+    measures
+}
+
+fn extra(extras: &[Kind], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
     if extras.is_empty() || draw.decide(about::EXTRAS, 0).chance(0.4) {
         return Vec::new();
     }
@@ -348,17 +315,31 @@ fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
         let who = [Selector::One, Selector::Minority, Selector::Majority, Selector::All];
         let who = decide(0).pick(&who)?.clone();
         let by = draw.scale(about::EXTRAS, 3_000 + number * 10 + 1, ms(1), ms(50));
-        let fault = match decide(2).pick(&kinds)? {
-            Extra::PowerLoss => SimFault::PowerLoss(who),
-            Extra::SlowDisk => SimFault::SlowDisk { who, by },
-            Extra::FullDisk => SimFault::FullDisk(who),
-            Extra::ClockJump => SimFault::ClockJump { who, by: by * 60, back: decide(3).chance(0.5) },
-            Extra::ClockRate => SimFault::ClockRate { who, ppm: rate(decide(4), &scenario.target) },
-            Extra::SlowNode => SimFault::SlowNode { who, by: by / 5 },
+        let kind = *decide(2).pick(&kinds)?;
+        let effect = match kind {
+            Kind::SlowDisk => Effect::Hosts(HostHarm::Disk(DiskHarm::Slow(by))),
+            Kind::ClockJump => {
+                let by = Nanos::try_from((by * 60).as_nanos()).unwrap_or(Nanos::MAX);
+                let by = if decide(3).chance(0.5) { -by } else { by };
+                Effect::Hosts(HostHarm::Clock { clocks: Clocks::Wall, change: ClockChange::Jump(by) })
+            }
+            Kind::ClockRate => {
+                let ppm = rate(decide(4), &scenario.target);
+                Effect::Hosts(HostHarm::Clock { clocks: Clocks::All, change: ClockChange::Rate(ppm) })
+            }
+            Kind::Slow => Effect::Hosts(HostHarm::Slow(Share::percent(2 + decide(4).below(60) as u32))),
+            other => *decide(4).pick(&other.typical())?,
+        };
+        let fault = match effect {
+            Effect::Hosts(harm) => Fault::Hosts { who, harm },
+            Effect::Links(harm) => {
+                let fit = Plan::default().fit(scenario.target.nodes().into(), scenario.target.leads());
+                Fault::links(decide(7).pick(&fit.grudges)?.clone(), harm)
+            }
         };
         let lasts = draw.scale(about::EXTRAS, 3_000 + number * 10 + 5, ms(10), notice(&scenario.target) * 3);
         // A clock that is wrong stays wrong.
-        let lasts = if matches!(fault, SimFault::ClockRate { .. }) { scenario.time } else { lasts };
+        let lasts = if kind == Kind::ClockRate { scenario.time } else { lasts };
         let latest = scenario.time.saturating_sub(lasts);
         let at = round(decide(6).between(Duration::ZERO, latest));
         Some(Timed { number: EXTRA_NUMBERS + number, at, lasts, fault, when: None })
@@ -367,7 +348,7 @@ fn extra(extras: &[Extra], scenario: &Scenario, draw: &Draw) -> Vec<Timed> {
     // Two wrong rates may differ by more than each is wrong by.
     let mut rates = 0;
     faults.retain(|timed| {
-        let rate = matches!(timed.fault, SimFault::ClockRate { .. });
+        let rate = timed.fault.kind() == Kind::ClockRate;
         rates += u32::from(rate);
         !rate || rates == 1
     });

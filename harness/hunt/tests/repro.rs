@@ -1,6 +1,7 @@
 //! Drawn cases can be written down and read again, and rubbish is refused.
 
-use duress_hunt::{Case, Extra, Property, Repro, draw};
+use duress_fault::Kind;
+use duress_hunt::{Case, Property, Repro, draw};
 use duress_scenario::{Options, Scenario};
 use duress_seed::Seed;
 
@@ -34,8 +35,8 @@ fn scenarios() -> Vec<Scenario> {
     all
 }
 
-fn every_extra() -> Vec<Extra> {
-    Extra::ALL.iter().map(|(extra, _)| *extra).collect()
+fn every_extra() -> Vec<Kind> {
+    Kind::ALL.iter().map(|(kind, _)| *kind).collect()
 }
 
 fn repro(case: Case) -> Repro {
@@ -83,7 +84,7 @@ fn draws_stay_within_the_scenario_and_differ() {
                     faults.iter().map(|timed| timed.fault.kind().name()).collect()
                 }
             };
-            assert!(case.schedule.iter().all(|timed| asked_kinds.contains(&timed.fault.kind())));
+            assert!(case.schedule.iter().all(|timed| asked_kinds.contains(&timed.fault.kind().name())));
         }
         assert_eq!(cases[7], draw(&scenario, &[], Seed(7)), "a draw is a function of its seed");
         let networks: Vec<_> = cases.iter().map(|case| format!("{:?}", case.network)).collect();
@@ -96,10 +97,10 @@ fn clear_words_for_what_can_not_be() {
     let scenario = &scenarios()[0];
     let good = repro(draw(scenario, &[], Seed(1))).to_yaml();
     for (from, to, said) in [
-        ("format: 1", "format: 2", "format is 2"),
-        ("format: 1", "format: 1\nextra: 3", "unknown field `extra`"),
+        ("format: 2", "format: 1", "format is 1"),
+        ("format: 2", "format: 2\nextra: 3", "unknown field `extra`"),
         ("- n2", "- n9", "no host named `n9`"),
-        ("kind: partition", "kind: meteorite", "meteorite"),
+        ("    partition:", "    meteorite:", "meteorite"),
         ("failover: timeout", "failover: prayer", "prayer"),
         ("trace_hash: 0123456789abcdef", "trace_hash: xyz", "16 hexadecimal digits"),
         ("seed: 1", "seed: null", "no `seed`"),

@@ -1,16 +1,17 @@
 //! The faults of a scenario: none, drawn from the seed, or scripted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_fault::{Fault, Grudge, Host, Kind, Plan, Schedule, Selector, Sides, Timed};
+use duress_fault::{Effect, Fault, Grudge, Host, HostHarm, Kind, On, Plan, Schedule, Selector, Sides, Timed};
 use duress_seed::Seed;
 use serde_yaml::Value;
 
 use crate::document;
 use crate::error::{Problem, did_you_mean, shown};
 use crate::fields::{Field, Fields};
-use crate::yaml::{list, map, map_of, time};
-use crate::{Target, Workload, script};
+use crate::yaml::{list, map_of, time};
+use crate::{Target, Workload, harms, script};
 
 /// The faults of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +49,20 @@ pub(crate) const MAX_FAULTS: usize = 1_000;
 const MAX_NAMES: usize = 100;
 
 const SIDES: &[(&str, Sides)] = &[("stay", Sides::Stay), ("split", Sides::Split)];
-pub(crate) const KINDS: &[&str] = &["partition", "crash", "pause", "delay"];
+/// The names of all kinds of faults.
+pub(crate) const KINDS: &[&str] = &{
+    let mut names = [""; Kind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Kind::ALL[at].0.name();
+        at += 1;
+    }
+    names
+};
 /// No kind of faults may be used more often than this for another one's once.
 const MAX_WEIGHT: u64 = 100;
 /// No more faults than this may be planned to be in force at a time.
 const MAX_OVERLAP: u64 = 10;
-const MAX_DELAY: Duration = Duration::from_secs(60);
 
 impl Faults {
     /// Without a word on faults, all kinds that a cluster must stand are drawn from the seed.
@@ -63,7 +72,8 @@ impl Faults {
         match &field.node.value {
             document::Value::Scalar { text, .. } if text == "none" => Ok(Faults::None),
             document::Value::Scalar { .. } if !field.node.is_null() => {
-                around.planned(vec![kind(field, &["none", "partition", "crash", "pause", "delay"])?])
+                let known: Vec<&str> = std::iter::once("none").chain(KINDS.iter().copied()).collect();
+                around.planned(vec![kind(field, &known)?])
             }
             document::Value::Scalar { .. } => {
                 let problem = field.problem(format!("faults has no value; it must be {wanted}"));
@@ -81,21 +91,40 @@ impl Faults {
     pub(crate) fn write(&self) -> Value {
         match self {
             Faults::None => "none".into(),
-            Faults::Planned(plan) => map([
-                ("kinds", write_kinds(&plan.kinds)),
-                ("interval", time(plan.interval)),
-                ("duration", time(plan.duration)),
-                ("overlap", plan.overlap.into()),
-                ("keep_majority", plan.keep_majority.into()),
-                ("grudges", list(plan.grudges.iter().map(|grudge| grudge.name().into()))),
-                ("clients", sides(plan.clients)),
-                ("crash", list(plan.crash.iter().map(write_selector))),
-                ("pause", list(plan.pause.iter().map(write_selector))),
-                ("delay", time(plan.delay)),
-            ]),
+            Faults::Planned(plan) => {
+                let mut entries = vec![
+                    ("kinds", write_kinds(&plan.kinds)),
+                    ("interval", time(plan.interval)),
+                    ("duration", time(plan.duration)),
+                    ("overlap", plan.overlap.into()),
+                    ("keep_majority", plan.keep_majority.into()),
+                    ("grudges", list(plan.grudges.iter().map(|grudge| grudge.name().into()))),
+                    ("clients", sides(plan.clients)),
+                    ("crash", list(plan.crash.iter().map(write_selector))),
+                    ("pause", list(plan.pause.iter().map(write_selector))),
+                    ("who", list(plan.who.iter().map(write_selector))),
+                ];
+                entries.extend(plan.measures.iter().map(|(kind, effects)| {
+                    (kind.name(), list(effects.iter().map(|effect| map_of(harms::write(effect)))))
+                }));
+                map_of(entries)
+            }
             Faults::Scripted(faults) => script::write(faults),
         }
     }
+}
+
+/// Whether a plan can say what faults of this kind do.
+fn measured(kind: Kind) -> bool {
+    harms::example(kind).is_some() || matches!(kind, Kind::ClockFreeze | Kind::PowerLoss)
+}
+
+/// What faults of these kinds do, with what is typical where nothing was said.
+fn spelled_out(kinds: &[Kind], mut measures: BTreeMap<Kind, Vec<Effect>>) -> BTreeMap<Kind, Vec<Effect>> {
+    for kind in kinds.iter().filter(|kind| measured(**kind)) {
+        measures.entry(*kind).or_insert_with(|| kind.typical());
+    }
+    measures
 }
 
 /// A list of kinds, or a map with how often each is used, compared to the others.
@@ -148,7 +177,11 @@ impl Surroundings<'_> {
     }
 
     fn planned(&self, kinds: Vec<Kind>) -> Result<Faults, Problem> {
-        Ok(if kinds.is_empty() { Faults::None } else { Faults::Planned(self.fit(Plan { kinds, ..Plan::default() })) })
+        let measures = spelled_out(&kinds, BTreeMap::new());
+        Ok(match kinds.is_empty() {
+            true => Faults::None,
+            false => Faults::Planned(self.fit(Plan { kinds, measures, ..Plan::default() })),
+        })
     }
 
     fn plan(&self, mut fields: Fields<'_>) -> Result<Faults, Problem> {
@@ -162,8 +195,15 @@ impl Surroundings<'_> {
         let interval = wait("interval", ms(100), default.interval)?;
         let duration = wait("duration", ms(10), default.duration.min(interval / 2))?;
         let overlap = fields.get("overlap").map_or(Ok(1), |field| field.integer(1..=MAX_OVERLAP))? as u32;
+        let kinds = fields.get("kinds").map_or(Ok(default.kinds), |field| kinds(&field))?;
+        let measures = self.measures(&mut fields)?;
+        if let Some(kind) = measures.keys().find(|kind| !kinds.contains(kind)) {
+            let problem = fields.problem(kind.name(), format!("faults.{kind} is of no use: no {kind} is planned"));
+            return Err(problem.suggest(format!("add {kind} to faults.kinds, or leave it out")));
+        }
         let plan = Plan {
-            kinds: fields.get("kinds").map_or(Ok(default.kinds), |field| kinds(&field))?,
+            measures: spelled_out(&kinds, measures),
+            kinds,
             interval,
             duration,
             overlap,
@@ -178,7 +218,7 @@ impl Surroundings<'_> {
             clients: fields.get("clients").map_or(Ok(Sides::Stay), |field| field.choice(SIDES))?,
             crash: self.selectors(fields.get("crash"), default.crash, Kind::Crash)?,
             pause: self.selectors(fields.get("pause"), default.pause, Kind::Pause)?,
-            delay: fields.get("delay").map_or(Ok(default.delay), |field| field.duration(ms(1)..=MAX_DELAY))?,
+            who: self.selectors(fields.get("who"), default.who, Kind::Slow)?,
         };
         fields.finish("faults")?;
         let room = interval * overlap;
@@ -199,17 +239,18 @@ impl Surroundings<'_> {
         if keep_majority {
             self.check_majority(&plan, &fields)?;
         }
-        for (kind, key, empty) in [
-            (Kind::Partition, "grudges", plan.grudges.is_empty()),
-            (Kind::Delay, "grudges", plan.grudges.is_empty()),
-            (Kind::Crash, "crash", plan.crash.is_empty()),
-            (Kind::Pause, "pause", plan.pause.is_empty()),
-        ] {
-            if empty && plan.kinds.contains(&kind) && keep_majority && !fields.has(key) {
+        for (kind, _) in Kind::ALL {
+            let (key, empty) = match (kind, kind.on()) {
+                (_, On::Links) => ("grudges", plan.grudges.is_empty()),
+                (Kind::Crash, _) => ("crash", plan.crash.is_empty()),
+                (Kind::Pause, _) => ("pause", plan.pause.is_empty()),
+                _ => ("who", plan.who.is_empty()),
+            };
+            if empty && plan.kinds.contains(kind) && keep_majority && !fields.has(key) {
                 let message = format!("no {kind} of this plan leaves a majority of {} nodes", self.nodes());
                 return Err(fields.problem("keep_majority", message).suggest("use more nodes, or other kinds"));
             }
-            if empty && plan.kinds.contains(&kind) {
+            if empty && plan.kinds.contains(kind) {
                 let message = format!("faults.kinds asks for {kind}, but faults.{key} is an empty list");
                 return Err(fields.problem(key, message).suggest(format!("give at least one, or leave out `{key}`")));
             }
@@ -227,8 +268,12 @@ impl Surroundings<'_> {
         let grudge = plan.grudges.iter().find(|grudge| !grudge.leaves_majority(nodes));
         let of =
             |selectors: &[Selector]| selectors.iter().find(|one| !one.leaves_majority(nodes)).map(ToString::to_string);
-        let found =
-            [("grudges", grudge.map(ToString::to_string)), ("crash", of(&plan.crash)), ("pause", of(&plan.pause))];
+        let found = [
+            ("grudges", grudge.map(ToString::to_string)),
+            ("crash", of(&plan.crash)),
+            ("pause", of(&plan.pause)),
+            ("who", of(&plan.who)),
+        ];
         for (key, name) in found {
             if let Some(name) = name {
                 let message = format!("faults.{key} has `{name}`, which leaves no majority of {nodes} nodes");
@@ -249,43 +294,103 @@ impl Surroundings<'_> {
         items.iter().map(|item| self.selector(item, kind)).collect()
     }
 
+    /// What faults of some kinds do, in a plan.
+    fn measures(&self, fields: &mut Fields<'_>) -> Result<BTreeMap<Kind, Vec<Effect>>, Problem> {
+        let mut measures = BTreeMap::new();
+        for (kind, _) in Kind::ALL.iter().filter(|(kind, _)| measured(*kind)) {
+            let Some(field) = fields.get(kind.name()) else { continue };
+            let effects = match &field.node.value {
+                document::Value::List(_) => {
+                    let items = field.list("a list of what such faults do", MAX_NAMES)?;
+                    items.iter().map(|item| harms::measure(*kind, item)).collect::<Result<Vec<_>, _>>()?
+                }
+                _ => vec![harms::measure(*kind, &field)?],
+            };
+            if effects.is_empty() {
+                let problem = field.problem(format!("{} is empty", field.path));
+                return Err(problem.suggest("leave it out for what is typical"));
+            }
+            measures.insert(*kind, effects);
+        }
+        Ok(measures)
+    }
+
+    /// A map of one kind of fault, and what is done to whom.
+    pub(crate) fn lone_fault(&self, field: &Field<'_>) -> Result<Fault, Problem> {
+        let mut fields = field.fields("a fault such as {crash: one}")?;
+        let found: Vec<(Kind, Field<'_>)> =
+            Kind::ALL.iter().filter_map(|(kind, _)| Some((*kind, fields.get(kind.name())?))).collect();
+        fields.finish("a fault")?;
+        match &found[..] {
+            [(kind, what)] => self.fault(*kind, what),
+            _ => Err(field.problem(format!("{} must have exactly one kind of fault", field.path))),
+        }
+    }
+
     /// What is done, and to whom.
     pub(crate) fn fault(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {
-        match kind {
-            Kind::Crash => Ok(Fault::Crash(self.selector(field, kind)?)),
-            Kind::Pause => Ok(Fault::Pause(self.selector(field, kind)?)),
-            Kind::Partition => {
-                if let document::Value::Scalar { .. } = &field.node.value {
-                    return Ok(self.grudge(field)?.into());
-                }
-                let mut fields = field.fields("a grudge or a map")?;
-                let grudge = self.links(&mut fields, field)?;
-                let clients = fields.get("clients");
-                fields.finish("a partition")?;
-                let sides = clients.as_ref().map_or(Ok(Sides::Stay), |clients| clients.choice(SIDES))?;
-                match clients {
-                    Some(clients) if sides == Sides::Split && !grudge.has_sides() => {
-                        let message = format!("a {} partition has no sides to put client hosts on", grudge.name());
-                        Err(clients.problem(message).suggest("leave `clients` out"))
-                    }
-                    _ => Ok(Fault::Partition { grudge, clients: sides }),
-                }
+        match kind.on() {
+            On::Links => self.fault_of_links(kind, field),
+            On::Hosts => self.fault_of_hosts(kind, field),
+        }
+    }
+
+    fn fault_of_links(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {
+        if let (None, document::Value::Scalar { .. }) = (harms::example(kind), &field.node.value) {
+            let Effect::Links(harm) = harms::read(kind, &mut Fields::none(&field.path), field)? else {
+                return Err(field.problem(format!("a {kind} is no fault of links")));
+            };
+            return Ok(Fault::links(self.grudge(field)?, harm));
+        }
+        let wanted = match harms::example(kind) {
+            None => "a grudge or a map".to_owned(),
+            Some(example) => format!("a map such as {{links: [[n1, n2]], {example}}}"),
+        };
+        let mut fields = field.fields(&wanted)?;
+        let grudge = self.links(kind, &mut fields, field)?;
+        let clients = fields.get("clients");
+        let effect = harms::read(kind, &mut fields, field)?;
+        fields.finish(&format!("a {kind}"))?;
+        let sides = clients.as_ref().map_or(Ok(Sides::Stay), |clients| clients.choice(SIDES))?;
+        match (clients, effect) {
+            (Some(clients), _) if sides == Sides::Split && !grudge.has_sides() => {
+                let message = format!("a {} {kind} has no sides to put client hosts on", grudge.name());
+                Err(clients.problem(message).suggest("leave `clients` out"))
             }
-            Kind::Delay => {
-                let mut fields = field.fields("a map such as {links: [[n1, n2]], by: 100ms}")?;
-                let grudge = self.links(&mut fields, field)?;
-                let by = fields.get("by");
-                fields.finish("a delay")?;
-                let by = by.ok_or_else(|| {
-                    field.problem(format!("{} doesn't say by how much", field.path)).suggest("write `by: 100ms`")
+            (_, Effect::Links(harm)) => Ok(Fault::Links { grudge, clients: sides, harm }),
+            (_, Effect::Hosts(_)) => Err(field.problem(format!("a {kind} is no fault of links"))),
+        }
+    }
+
+    fn fault_of_hosts(&self, kind: Kind, field: &Field<'_>) -> Result<Fault, Problem> {
+        let (who, effect) = match (&field.node.value, harms::example(kind)) {
+            (document::Value::Map(_), _) => {
+                let mut fields = field.fields("whom to hit, or a map")?;
+                let who = fields.get("who");
+                let effect = harms::read(kind, &mut fields, field);
+                // A key that we don't know is more likely the cause than a missing one.
+                fields.finish(&format!("a {kind}"))?;
+                let who = who.ok_or_else(|| {
+                    let problem = field.problem(format!("{} doesn't say whom it hits", field.path));
+                    problem.suggest("write `who: one` or `who: [n1, n2]`")
                 })?;
-                Ok(Fault::Delay { grudge, by: by.duration(Duration::from_millis(1)..=MAX_DELAY)? })
+                (who, effect?)
             }
+            (_, Some(example)) => {
+                let problem = field.problem(format!("{} doesn't say how much", field.path));
+                return Err(problem.suggest(format!("write a map such as {{who: n1, {example}}}")));
+            }
+            (_, None) => (field.clone(), harms::read(kind, &mut Fields::none(&field.path), field)?),
+        };
+        let who = self.selector(&who, kind)?;
+        match effect {
+            Effect::Hosts(harm) => Ok(Fault::Hosts { who, harm }),
+            Effect::Links(_) => Err(field.problem(format!("a {kind} is no fault of hosts"))),
         }
     }
 
     /// `grudge: …`, or `links: …` with `one_way: …`.
-    fn links(&self, fields: &mut Fields<'_>, owner: &Field<'_>) -> Result<Grudge, Problem> {
+    fn links<'a>(&self, kind: Kind, fields: &mut Fields<'a>, owner: &Field<'a>) -> Result<Grudge, Problem> {
         let (named, links, one_way) = (fields.get("grudge"), fields.get("links"), fields.get("one_way"));
         let path = &owner.path;
         match (named, links) {
@@ -295,8 +400,8 @@ impl Surroundings<'_> {
             (None, None) => {
                 // A key that we don't know is more likely the cause than a missing one.
                 fields.get("clients");
-                fields.get("by");
-                fields.finish("a partition or delay")?;
+                let _ = harms::read(kind, fields, owner);
+                fields.finish(&format!("a {kind}"))?;
                 Err(owner
                     .problem(format!("{path} doesn't say which links"))
                     .suggest("write `grudge: halves` or `links: [[n1, n2]]`"))
@@ -353,7 +458,7 @@ impl Surroundings<'_> {
         problem.suggest("choose nodes by name or number, such as one or minority")
     }
 
-    /// Whom a crash or a pause hits: a selector's name, a host's name, or a list of hosts.
+    /// Whom a fault of hosts hits: a selector's name, a host's name, or a list of hosts.
     fn selector(&self, field: &Field<'_>, kind: Kind) -> Result<Selector, Problem> {
         let hosts = match &field.node.value {
             document::Value::List(_) => field.list("whom to hit", MAX_NAMES)?,
@@ -371,8 +476,8 @@ impl Surroundings<'_> {
         let mut names = Vec::new();
         for host in &hosts {
             let name = self.host(host)?;
-            if kind == Kind::Crash && name.starts_with('c') {
-                return Err(self.only_nodes_crash(host));
+            if nodes_only(kind) && name.starts_with('c') {
+                return Err(only_nodes(kind, host));
             }
             names.push(name);
         }
@@ -395,14 +500,10 @@ impl Surroundings<'_> {
             );
             return Err(field.problem(message).suggest("use the lock workload, or another selector"));
         }
-        if kind == Kind::Crash && matches!(selector, Selector::Holder | Selector::Client) {
-            return Err(self.only_nodes_crash(field));
+        if nodes_only(kind) && matches!(selector, Selector::Holder | Selector::Client) {
+            return Err(only_nodes(kind, field));
         }
         Ok(selector)
-    }
-
-    fn only_nodes_crash(&self, field: &Field<'_>) -> Problem {
-        field.problem("only nodes can be crashed, not client hosts").suggest("a client host can be paused")
     }
 
     /// The name of a node or client host of this scenario.
@@ -438,18 +539,34 @@ fn write_selector(selector: &Selector) -> Value {
     }
 }
 
+/// Whether faults of this kind hit nodes only.
+fn nodes_only(kind: Kind) -> bool {
+    kind.typical().iter().any(|effect| matches!(effect, Effect::Hosts(harm) if harm.nodes_only()))
+}
+
+fn only_nodes(kind: Kind, field: &Field<'_>) -> Problem {
+    let problem = field.problem(format!("a {kind} hits nodes only, not client hosts"));
+    problem.suggest("client hosts can be paused, and their clocks skewed")
+}
+
 pub(crate) fn write_fault(fault: &Fault) -> Value {
+    let keys = harms::write(&fault.effect());
     match fault {
-        Fault::Crash(selector) | Fault::Pause(selector) => write_selector(selector),
-        Fault::Partition { grudge: Grudge::Links { links, one_way }, .. } => {
-            map([("links", write_links(links)), ("one_way", (*one_way).into())])
+        Fault::Hosts { who, harm: HostHarm::Kill | HostHarm::Stop } => write_selector(who),
+        Fault::Hosts { who, .. } => map_of(std::iter::once(("who", write_selector(who))).chain(keys)),
+        Fault::Links { grudge: Grudge::Links { links, one_way }, .. } => {
+            map_of([("links", write_links(links)), ("one_way", (*one_way).into())].into_iter().chain(keys))
         }
-        Fault::Partition { grudge, clients } => map([("grudge", grudge.name().into()), ("clients", sides(*clients))]),
-        Fault::Delay { grudge: Grudge::Links { links, one_way }, by } => {
-            map([("links", write_links(links)), ("one_way", (*one_way).into()), ("by", time(*by))])
+        Fault::Links { grudge, clients, .. } => {
+            map_of([("grudge", grudge.name().into()), ("clients", sides(*clients))].into_iter().chain(keys))
         }
-        Fault::Delay { grudge, by } => map([("grudge", grudge.name().into()), ("by", time(*by))]),
     }
+}
+
+/// A fault as a map of its kind and what belongs to it, which [`Scenario::fault`](crate::Scenario::fault)
+/// reads.
+pub fn fault_to_yaml(fault: &Fault) -> Value {
+    map_of([(fault.kind().name(), write_fault(fault))])
 }
 
 fn write_links(links: &[(Host, Host)]) -> Value {

@@ -21,7 +21,7 @@ impl<'a> Field<'a> {
     }
 
     /// The value is not what it must be.
-    fn mismatch(&self, wanted: &str) -> Problem {
+    pub(crate) fn mismatch(&self, wanted: &str) -> Problem {
         self.problem(format!("{} must be {wanted}, not {}", self.path, self.node.words()))
     }
 

@@ -24,6 +24,7 @@ mod duration;
 mod error;
 mod faults;
 mod fields;
+mod harms;
 mod options;
 mod quorum;
 mod scenario;
@@ -34,7 +35,7 @@ mod yaml;
 
 pub use duration::format as format_duration;
 pub use error::Error;
-pub use faults::Faults;
+pub use faults::{Faults, fault_to_yaml};
 pub use options::{Options, Override};
 pub use quorum::Heal;
 pub use scenario::{Limits, Scenario};

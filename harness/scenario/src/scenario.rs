@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use duress_fault::Schedule;
+use duress_fault::{Fault, Schedule};
 use duress_seed::Seed;
 use serde_yaml::Value;
 
@@ -124,6 +124,21 @@ impl Scenario {
                 Err(problem.suggest("is it a scenario file?").locate(file, &good))
             }
         }
+    }
+
+    /// Reads one fault of this scenario, as [`fault_to_yaml`](crate::fault_to_yaml) wrote it: its kind
+    /// and what belongs to it. `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is none, or can't be done in this scenario.
+    pub fn fault(&self, text: &str, file: &str) -> Result<Fault, Error> {
+        let read = || {
+            let root = document::parse(text, None)?;
+            let around =
+                Surroundings { target: &self.target, workload: &self.workload, clients: self.clients, time: self.time };
+            around.lone_fault(&Field { node: &root, path: "fault".into() })
+        };
+        read().map_err(|problem: Problem| problem.locate(file, text))
     }
 
     /// The scenario that the command line alone describes; Paxos under registers and all kinds of

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use duress_fault::{Fault, Grudge, Kind, Selector, Timed};
+use duress_fault::{
+    ClockChange, Clocks, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Selector, Shape, Share, Timed,
+};
 use duress_scenario::target::{Failover, PaxosReads};
 use duress_scenario::{Faults, Heal, Options, Override, Scenario, Target, Workload};
 use duress_seed::Seed;
@@ -182,15 +184,73 @@ fn faults_can_be_written_in_many_ways() {
     assert_eq!(faults("[]"), Faults::None);
     assert!(matches!(faults("crash"), Faults::Planned(plan) if plan.kinds == [Kind::Crash]));
     assert_eq!(one("partition: halves"), Grudge::Halves.into());
-    assert_eq!(one("crash: primary"), Fault::Crash(Selector::Primary));
-    assert_eq!(one("crash: n2"), Fault::Crash(Selector::Names(vec!["n2".into()])));
-    assert_eq!(one("pause: [c1, n5]"), Fault::Pause(Selector::Names(vec!["c1".into(), "n5".into()])));
-    assert_eq!(one("pause: holder"), Fault::Pause(Selector::Holder));
-    let slow = Fault::Delay { grudge: Grudge::SingleLink, by: Duration::from_millis(5) };
+    assert_eq!(one("crash: primary"), Fault::crash(Selector::Primary));
+    assert_eq!(one("crash: n2"), Fault::crash(Selector::Names(vec!["n2".into()])));
+    assert_eq!(one("pause: [c1, n5]"), Fault::pause(Selector::Names(vec!["c1".into(), "n5".into()])));
+    assert_eq!(one("pause: holder"), Fault::pause(Selector::Holder));
+    let delay = LinkHarm::Delay { by: Duration::from_millis(5), jitter: Duration::ZERO, shape: Shape::Constant };
+    let slow = Fault::links(Grudge::SingleLink, delay);
     assert_eq!(one("delay: {grudge: single-link, by: 5ms}"), slow);
     one("partition: {grudge: halves, clients: split}");
     one("partition: {links: [[c2, n1]], one_way: true}");
     faults("{kinds: [delay, crash], delay: 30ms, crash: [all, n1, [n2, n3]], clients: split}");
+}
+
+/// Every kind can be scripted and planned; each survives being written; and what a file can say of
+/// its measure is what it means.
+#[test]
+fn every_kind_of_fault_is_said_and_read() {
+    for (kind, _) in Kind::ALL {
+        let planned = format!("target: paxos\nfaults: {{kinds: [{kind}]}}\n");
+        let planned = Scenario::parse(&planned, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        round_trip(&planned);
+        let Faults::Planned(plan) = &planned.faults else { panic!("{kind}: not planned") };
+        assert_eq!(plan.measures(*kind), kind.typical());
+        for effect in kind.typical() {
+            let fault = match effect {
+                Effect::Links(harm) => Fault::links(Grudge::Halves, harm),
+                Effect::Hosts(harm) => Fault::Hosts { who: Selector::Names(vec!["n1".into()]), harm },
+            };
+            let text = serde_yaml::to_string(&duress_scenario::fault_to_yaml(&fault)).unwrap();
+            assert_eq!(planned.fault(&text, "test").unwrap_or_else(|error| panic!("{error}")), fault, "{text}");
+        }
+    }
+    let paxos = Scenario::parse("target: paxos\n", "test.yaml", &[]).unwrap();
+    let fault = |text: &str| paxos.fault(text, "test").unwrap_or_else(|error| panic!("{error}"));
+    let n1 = || Selector::Names(vec!["n1".into()]);
+    let links = |harm| Fault::links(Grudge::Halves, harm);
+    let clock = |clocks, change| Fault::Hosts { who: n1(), harm: HostHarm::Clock { clocks, change } };
+    for (text, wanted) in [
+        ("loss: {grudge: halves, share: 0.5%}", links(LinkHarm::Loss(Share::ppm(5_000)))),
+        ("loss: {grudge: halves, share: 0.25}", links(LinkHarm::Loss(Share::percent(25)))),
+        ("bandwidth: {grudge: halves, rate: 64kbit}", links(LinkHarm::Bandwidth { rate: 64_000 })),
+        ("reset: halves", links(LinkHarm::Reset)),
+        ("memory: {who: n1, headroom: 8MB}", Fault::Hosts { who: n1(), harm: HostHarm::Memory { headroom: 8 << 20 } }),
+        ("power-loss: n1", Fault::Hosts { who: n1(), harm: HostHarm::PowerLoss { torn: false } }),
+        ("clock-jump: {who: n1, by: -500ms}", clock(Clocks::Wall, ClockChange::Jump(-500_000_000))),
+        ("clock-rate: {who: n1, by: 2x, clocks: all}", clock(Clocks::All, ClockChange::Rate(1_000_000))),
+        ("clock-rate: {who: n1, by: -200ppm}", clock(Clocks::Wall, ClockChange::Rate(-200))),
+        ("clock-freeze: n1", clock(Clocks::Wall, ClockChange::Freeze)),
+    ] {
+        assert_eq!(fault(text), wanted, "{text}");
+    }
+    for (text, complaint) in [
+        ("loss: {grudge: halves}", "doesn't say `share`"),
+        ("loss: {grudge: halves, share: 120%}", "from 0.0001% to 100%"),
+        ("loss: halves", "must be a map such as"),
+        ("slow: n1", "doesn't say how much"),
+        ("slow: {who: n1, shares: 5%}", "unknown key `shares`"),
+        ("clock-jump: {who: n1, by: -1s, clocks: all}", "never run backwards"),
+        ("clock-rate: {who: n1, by: 5}", "a rate such as"),
+        ("delay: {grudge: halves, by: 5ms, jitter: 9ms}", "must not be more than `by`"),
+        ("delay: {grudge: halves, by: 5ms, shape: normal}", "needs `jitter`"),
+        ("full-disk: c1", "hits nodes only"),
+        ("bandwidth: {grudge: halves, rate: 1}", "a rate a second"),
+        ("{crash: n1, pause: n1}", "exactly one kind"),
+    ] {
+        let error = paxos.fault(text, "test").expect_err(text).to_string();
+        assert!(error.contains(complaint), "{text}: {error}");
+    }
 }
 
 /// What a list of scripted faults is read as, having survived being written.

@@ -26,7 +26,6 @@ mod coverage;
 mod digest;
 mod disk;
 mod event;
-mod faults;
 mod nemesis;
 mod network;
 mod node;
@@ -38,7 +37,7 @@ mod watch;
 mod world;
 
 pub use coverage::{Coverage, Situation};
-pub use faults::{SimFault, Timed};
+pub use duress_fault::Timed;
 pub use plan::{Chance, Clocks, Crash, Disk, Latency, Network, SimPlan, Transport};
 pub use run::{Ended, SimRun, Stats};
 pub use service::{Done, Service};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use duress_fault::{SLICE, Share};
 use duress_history::{EventKind, NodeReport};
 use duress_machine::client::Answer;
 use duress_machine::{Effect, Input, Machine, NodeId, Observation, RequestId, Role, Status};
@@ -29,12 +30,12 @@ pub(crate) struct Node<M: Machine> {
     pub(crate) starting: bool,
     /// The process stands still.
     pub(crate) stopped: bool,
-    /// What waits to be handled: in a standstill, or when the node is slow.
+    /// What waits to be handled: in a standstill, or until a slow node has its next turn.
     pub(crate) inbox: VecDeque<NodeInput<M>>,
     /// Somebody comes to look at the inbox.
     pub(crate) waking: bool,
-    /// How long each input takes, in nanoseconds.
-    pub(crate) slow: u64,
+    /// The shares of the processor's time that faults leave it.
+    pub(crate) slow: Vec<Share>,
     /// Timers that are set: with the number of the setting, and when by the node's own clock.
     timers: Vec<(M::Timer, u32, u64)>,
     settings: u32,
@@ -62,7 +63,7 @@ impl<M: Machine> Default for Node<M> {
             stopped: false,
             inbox: VecDeque::new(),
             waking: false,
-            slow: 0,
+            slow: Vec::new(),
             timers: Vec::new(),
             settings: 0,
             disk: Disk::default(),
@@ -248,6 +249,7 @@ where
 
     /// Something reaches a node's host.
     pub(crate) fn node_arrives(&mut self, node: u16, input: NodeInput<M>) {
+        let now = self.s.now;
         let state = &mut self.s.nodes[usize::from(node)];
         if state.machine.is_none() {
             return self.nobody_there(node, input);
@@ -255,12 +257,13 @@ where
         if state.stopped {
             return state.inbox.push_back(input);
         }
-        if state.slow > 0 || state.waking {
+        let wait = stands_still(&state.slow, node, now);
+        if wait > 0 || state.waking {
             state.inbox.push_back(input);
             if !state.waking {
                 state.waking = true;
-                let (life, slow) = (state.life, state.slow);
-                self.after(slow, Event::Wake { node, life });
+                let life = state.life;
+                self.after(wait, Event::Wake { node, life });
             }
             return;
         }
@@ -275,7 +278,7 @@ where
         }
     }
 
-    /// The node handles what waits: all of it, or one input if it is slow.
+    /// The node handles all that waits.
     pub(crate) fn node_wakes(&mut self, node: u16, life: u32) {
         loop {
             let state = &mut self.s.nodes[usize::from(node)];
@@ -290,11 +293,7 @@ where
                 state.waking = false;
                 return;
             };
-            let slow = state.slow;
             self.node_input(node, input);
-            if slow > 0 {
-                return self.after(slow, Event::Wake { node, life });
-            }
         }
     }
 
@@ -574,4 +573,13 @@ where
     pub(crate) fn client_lost(&mut self, seat: u32, attempt: u32, after: u64) {
         self.after(after, Event::Client { seat, attempt, input: ClientInput::Lost });
     }
+}
+
+/// How long a node waits for its next turn on the processor, in nanoseconds. Of every slice it runs
+/// for the least of these shares; slices of different nodes begin at different times.
+fn stands_still(shares: &[Share], node: u16, now: u64) -> u64 {
+    let Some(share) = shares.iter().min() else { return 0 };
+    let slice = SLICE.as_nanos() as u64;
+    let since = (now + u64::from(node) * slice / 7) % slice;
+    if since < slice / 1_000_000 * u64::from(share.parts()) { 0 } else { slice - since }
 }

@@ -84,7 +84,7 @@ impl SimPlan {
 
     /// With the faults of a schedule as the real world knows it.
     pub fn with_schedule(mut self, schedule: &Schedule) -> SimPlan {
-        self.schedule = schedule.faults().iter().map(Timed::from).collect();
+        self.schedule = schedule.faults().to_vec();
         self
     }
 }

@@ -17,7 +17,6 @@ use crate::clients::{ClientHost, Final, Idle, Seat};
 use crate::clock::EPOCH;
 use crate::digest::Digest;
 use crate::event::Event;
-use crate::faults::Deed;
 use crate::network::{Links, host_key};
 use crate::node::Node;
 use crate::phases::Stage;
@@ -58,7 +57,6 @@ pub(crate) struct InForce {
     /// down while a quorum is healed first.
     pub(crate) place: Option<u32>,
     pub(crate) resolved: duress_fault::Resolved,
-    pub(crate) deed: Deed,
     pub(crate) dropped_before: u64,
     /// It is being healed: these nodes have yet to start.
     pub(crate) healing: bool,

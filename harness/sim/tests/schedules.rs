@@ -11,7 +11,7 @@ use duress_history::{Event, EventKind, Phase, Stage};
 use duress_kv::primary_backup::{self, Failover, Replication};
 use duress_kv::{bugs::Bug, paxos};
 use duress_seed::Seed;
-use duress_sim::{Ended, SimFault, SimPlan, SimRun, Timed};
+use duress_sim::{Ended, SimPlan, SimRun, Timed};
 use support::*;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -23,7 +23,7 @@ fn plan(seed: u64, nodes: usize) -> SimPlan {
 }
 
 fn timed(number: u64, at: u64, lasts: u64, fault: Fault, when: Option<Trigger>) -> Timed {
-    Timed { number, at: ms(at), lasts: ms(lasts), fault: SimFault::Common(fault), when }
+    Timed { number, at: ms(at), lasts: ms(lasts), fault: fault, when }
 }
 
 fn paxos_run(plan: &SimPlan) -> SimRun {
@@ -50,13 +50,13 @@ fn a_fault_comes_exactly_when_its_trigger_says() {
     for seed in 0..20 {
         let mut plan = plan(seed, 3);
         plan.schedule = vec![
-            timed(1, 1000, 1000, Fault::Crash(Selector::Primary), None),
+            timed(1, 1000, 1000, Fault::crash(Selector::Primary), None),
             timed(2, 30, 500, Grudge::PrimaryAlone.into(), becomes(Part::Primary, 1)),
             timed(
                 3,
                 0,
                 300,
-                Fault::Pause(Selector::One),
+                Fault::pause(Selector::One),
                 Some(Trigger::Faults { numbers: [2].into(), turn: Turn::Ends }),
             ),
         ];
@@ -77,7 +77,7 @@ fn a_fault_comes_exactly_when_its_trigger_says() {
 #[test]
 fn operations_are_counted_from_the_beginning_of_the_main_phase() {
     let mut plan = plan(3, 3);
-    plan.schedule = vec![timed(1, 0, 300, Fault::Crash(Selector::One), Some(Trigger::Operations(40)))];
+    plan.schedule = vec![timed(1, 0, 300, Fault::crash(Selector::One), Some(Trigger::Operations(40)))];
     let run = paxos_run(&plan);
     let start = time_of(&run, 1, Stage::Start).expect("it is injected");
     let ended = |event: &&Event| matches!(event.kind, EventKind::Complete(_)) && event.time.0 <= start;
@@ -88,13 +88,13 @@ fn operations_are_counted_from_the_beginning_of_the_main_phase() {
 fn a_trigger_that_never_fires_leaves_its_fault_unproven() {
     let mut plan = plan(1, 3);
     plan.schedule = vec![
-        timed(1, 1000, 500, Fault::Pause(Selector::One), None),
-        timed(2, 0, 500, Fault::Crash(Selector::One), becomes(Part::Down, 1)),
+        timed(1, 1000, 500, Fault::pause(Selector::One), None),
+        timed(2, 0, 500, Fault::crash(Selector::One), becomes(Part::Down, 1)),
         timed(
             3,
             4900,
             500,
-            Fault::Crash(Selector::One),
+            Fault::crash(Selector::One),
             Some(Trigger::Faults { numbers: [1].into(), turn: Turn::Starts }),
         ),
     ];
@@ -124,9 +124,9 @@ fn a_trigger_that_never_fires_leaves_its_fault_unproven() {
 fn leaving_out_a_triggered_fault_leaves_the_others_alone() {
     let mut plan = plan(8, 5);
     plan.schedule = vec![
-        timed(1, 1000, 800, Fault::Crash(Selector::Primary), None),
+        timed(1, 1000, 800, Fault::crash(Selector::Primary), None),
         timed(2, 4000, 500, Grudge::Halves.into(), None),
-        timed(3, 3800, 100, Fault::Pause(Selector::One), becomes(Part::Down, 1)),
+        timed(3, 3800, 100, Fault::pause(Selector::One), becomes(Part::Down, 1)),
     ];
     let with = paxos_run(&plan);
     plan.schedule.pop();
@@ -199,7 +199,7 @@ fn duelling_proposers_are_unavailable() {
         let mut plan = plan(seed, 5);
         plan.heal_first = Some(3);
         plan.recovery = Duration::from_secs(10);
-        plan.schedule = vec![timed(1, 1000, 1000, Fault::Crash(Selector::All), None)];
+        plan.schedule = vec![timed(1, 1000, 1000, Fault::crash(Selector::All), None)];
         let config = paxos::Config { bug: Some(Bug::DuellingProposers), ..paxos_config(seed, 5) };
         let run = paxos_world().run(&plan, &config, &mut *registers(&plan, 100));
         match &run.ended {
@@ -221,7 +221,7 @@ fn a_takeover_that_is_cut_off_loses_only_what_was_not_replicated() {
         let mut plan = SimPlan::new(3, 2, Duration::from_secs(9), Seed(seed));
         plan.concurrency = 8;
         plan.schedule = vec![
-            timed(1, 2000, 1500, Fault::Crash(Selector::Primary), None),
+            timed(1, 2000, 1500, Fault::crash(Selector::Primary), None),
             timed(2, 200, 2000, Grudge::PrimaryAlone.into(), becomes(Part::Primary, 1)),
         ];
         let target = plan.seed.derive("target");

@@ -5,11 +5,11 @@ mod support;
 use std::time::Duration;
 
 use duress_checkers::{Results, Verdict};
-use duress_fault::{Fault, Grudge, Selector};
+use duress_fault::{Fault, Grudge, HostHarm, Selector};
 use duress_kv::primary_backup::{self, Failover};
 use duress_kv::{paxos, quorum};
 use duress_seed::Seed;
-use duress_sim::{Crash, Network, SimFault, SimPlan, SimRun, Timed, Transport, World};
+use duress_sim::{Crash, Network, SimPlan, SimRun, Timed, Transport, World};
 use duress_workloads::{Options, lock, set};
 use support::*;
 
@@ -135,7 +135,7 @@ fn air_traffic_control(seed: u64, failover: Failover, nodes: usize) -> (SimRun, 
     }
     let fault = Fault::from(Grudge::Links { links, one_way: false });
     let (at, lasts) = (Duration::from_secs(1), Duration::from_secs(3));
-    plan.schedule = vec![Timed { number: 1, at, lasts, fault: SimFault::Common(fault), when: None }];
+    plan.schedule = vec![Timed { number: 1, at, lasts, fault: fault, when: None }];
     let seed = Seed(seed).derive("target");
     let config = primary_backup::Config { failover, ..primary_backup::Config::new(nodes as u16, seed) };
     run_registers(&mut world, &plan, &config, true)
@@ -176,7 +176,7 @@ fn what_was_acknowledged_survives_a_power_loss_of_all_nodes() {
             number,
             at: Duration::from_millis(at),
             lasts: Duration::from_millis(100),
-            fault: SimFault::PowerLoss(Selector::All),
+            fault: Fault::Hosts { who: Selector::All, harm: HostHarm::PowerLoss { torn: true } },
             when: None,
         };
         plan.schedule = vec![power(1, 700), power(2, 1900)];
@@ -198,7 +198,7 @@ fn a_power_loss_tears_records_and_a_start_finds_out() {
                 number: n,
                 at: Duration::from_millis(300 * n + 100),
                 lasts: Duration::from_millis(50),
-                fault: SimFault::PowerLoss(Selector::One),
+                fault: Fault::Hosts { who: Selector::One, harm: HostHarm::PowerLoss { torn: true } },
                 when: None,
             })
             .collect();
@@ -224,7 +224,7 @@ fn paused_holder(seed: u64, fencing: bool) -> (SimRun, Results) {
         number: 1,
         at: Duration::from_secs(2),
         lasts: Duration::from_secs(3),
-        fault: SimFault::Common(Fault::Pause(Selector::Holder)),
+        fault: Fault::pause(Selector::Holder),
         when: None,
     }];
     let options =

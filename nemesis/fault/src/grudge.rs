@@ -31,6 +31,9 @@ pub enum Grudge {
     RandomAsymmetric,
     /// One link between two nodes.
     SingleLink,
+    /// One direction of one link between two nodes: one of them still hears the other, and isn't
+    /// heard.
+    HalfOpen,
     /// One client host loses one node.
     ClientFromNode,
     /// Exactly these links, between nodes or client hosts.
@@ -55,6 +58,7 @@ impl Grudge {
         (Grudge::PrimaryMinority, "the node that leads is in a minority, with as many others as there can be"),
         (Grudge::RandomAsymmetric, "links are cut at random, some in just one direction"),
         (Grudge::SingleLink, "one link between two nodes is cut"),
+        (Grudge::HalfOpen, "one direction of one link between two nodes is cut"),
         (Grudge::ClientFromNode, "one client host loses one node"),
     ];
 
@@ -71,6 +75,7 @@ impl Grudge {
             Grudge::PrimaryMinority => "primary-minority",
             Grudge::RandomAsymmetric => "random-asymmetric",
             Grudge::SingleLink => "single-link",
+            Grudge::HalfOpen => "half-open",
             Grudge::ClientFromNode => "client-from-node",
             Grudge::Links { .. } => "links",
         }
@@ -98,14 +103,14 @@ impl Grudge {
 
     /// Whether a plan uses it only if it is named: another one does about the same.
     pub(crate) fn is_special(&self) -> bool {
-        matches!(self, Grudge::BareMajority | Grudge::PrimaryMinority)
+        matches!(self, Grudge::BareMajority | Grudge::PrimaryMinority | Grudge::HalfOpen)
     }
 
     /// Whether, however it is resolved, a majority of `nodes` nodes stays connected, each to each.
     pub fn leaves_majority(&self, nodes: usize) -> bool {
         let majority = nodes / 2 + 1;
         match self {
-            Grudge::IsolateOne | Grudge::PrimaryAlone | Grudge::SingleLink => nodes > majority,
+            Grudge::IsolateOne | Grudge::PrimaryAlone | Grudge::SingleLink | Grudge::HalfOpen => nodes > majority,
             Grudge::MajorityMinority | Grudge::BareMajority | Grudge::PrimaryMinority => nodes > 2,
             Grudge::Halves => nodes % 2 == 1,
             Grudge::Bridge => true,

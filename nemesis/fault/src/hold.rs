@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use duress_seed::{Seed, shuffled};
 
-use crate::{Effect, Host, Resolved};
+use crate::{Effect, Host, HostHarm, LinkHarm, Resolved};
 
 /// The nodes that stay away while the others serve, and the fault that keeps them away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +33,19 @@ impl HeldBack {
         let who = format!("{}, while {} must serve", away.join(" "), healed.join(" "));
         let fault = if seed.decide(&[2]).chance(0.5) {
             let (what, hosts) = (format!("crash: {who}"), away.clone());
-            Resolved { kind: "crash", effect: Effect::Kill, what, hosts, links: BTreeSet::new() }
+            Resolved { kind: "crash", effect: Effect::Hosts(HostHarm::Kill), what, hosts, links: BTreeSet::new() }
         } else {
             let pairs = healed.iter().chain(clients).flat_map(|a| away.iter().map(move |b| (a.clone(), b.clone())));
             let links: BTreeSet<(Host, Host)> = pairs.flat_map(|(a, b)| [(a.clone(), b.clone()), (b, a)]).collect();
             let hosts: BTreeSet<Host> = links.iter().map(|(from, _)| from.clone()).collect();
             let what = format!("partition: cut off from everybody: {who}");
-            Resolved { kind: "partition", effect: Effect::Cut, what, hosts: hosts.into_iter().collect(), links }
+            Resolved {
+                kind: "partition",
+                effect: Effect::Links(LinkHarm::Cut),
+                what,
+                hosts: hosts.into_iter().collect(),
+                links,
+            }
         };
         Some(HeldBack { healed, away, fault })
     }
@@ -66,7 +72,11 @@ mod tests {
                 for b in nodes.iter().chain(&clients).filter(|b| *b != a) {
                     let away = (held.away.contains(a), held.away.contains(b));
                     let cut = held.fault.links.contains(&(a.clone(), b.clone()));
-                    assert_eq!(cut, held.fault.effect == Effect::Cut && (away.0 != away.1), "{a} -> {b}");
+                    assert_eq!(
+                        cut,
+                        held.fault.effect == Effect::Links(LinkHarm::Cut) && (away.0 != away.1),
+                        "{a} -> {b}"
+                    );
                 }
             }
         }

@@ -9,14 +9,18 @@
 //! This crate knows nothing of how a fault is applied, proven or healed.
 
 mod grudge;
+mod harm;
 mod hold;
+mod kind;
 mod plan;
 mod resolve;
 mod schedule;
 mod trigger;
 
 pub use grudge::{Grudge, Sides};
+pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Shape, Share};
 pub use hold::HeldBack;
+pub use kind::{Kind, On};
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};
 pub use schedule::{Schedule, Timed};
@@ -24,60 +28,78 @@ pub use trigger::{Lookout, Part, Trigger, Turn};
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
 /// The name of a host: a node (`n1`) or a client host (`c1`).
 pub type Host = smol_str::SmolStr;
 
 /// One thing to be done to a cluster. Each is undone at its end: links are opened again, crashed
-/// nodes are started again, paused hosts are resumed.
+/// nodes are started again, paused hosts are resumed, clocks tell the true time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Links between hosts are cut.
-    Partition {
+    /// Links between hosts are harmed.
+    Links {
         /// Which links.
         grudge: Grudge,
         /// Whether client hosts are put on sides, too. Only grudges [with sides](Grudge::has_sides)
         /// heed it.
         clients: Sides,
+        /// What is done to them.
+        harm: LinkHarm,
     },
-    /// Nodes are killed without warning (SIGKILL) and started again at the fault's end.
-    Crash(Selector),
-    /// Hosts stand still (SIGSTOP) until the fault's end; they don't notice it themselves.
-    Pause(Selector),
-    /// Links between hosts become slow; nothing is lost.
-    Delay {
-        /// Which links: those that a partition with this grudge would cut.
-        grudge: Grudge,
-        /// How much later everything arrives.
-        by: Duration,
+    /// Hosts are harmed.
+    Hosts {
+        /// Which hosts.
+        who: Selector,
+        /// What is done to them.
+        harm: HostHarm,
     },
 }
 
 impl Fault {
+    /// Nodes are killed, and started again at the fault's end.
+    pub fn crash(who: Selector) -> Fault {
+        Fault::Hosts { who, harm: HostHarm::Kill }
+    }
+
+    /// Hosts stand still until the fault's end.
+    pub fn pause(who: Selector) -> Fault {
+        Fault::Hosts { who, harm: HostHarm::Stop }
+    }
+
+    /// Links do harm; client hosts keep theirs, unless the grudge names them.
+    pub fn links(grudge: Grudge, harm: LinkHarm) -> Fault {
+        Fault::Links { grudge, clients: Sides::Stay, harm }
+    }
+
     /// What kind of fault it is.
     pub fn kind(&self) -> Kind {
         match self {
-            Fault::Partition { .. } => Kind::Partition,
-            Fault::Crash(_) => Kind::Crash,
-            Fault::Pause(_) => Kind::Pause,
-            Fault::Delay { .. } => Kind::Delay,
+            Fault::Links { harm, .. } => harm.kind(),
+            Fault::Hosts { harm, .. } => harm.kind(),
         }
     }
 
     /// The grudge of a fault of links.
     pub fn grudge(&self) -> Option<&Grudge> {
         match self {
-            Fault::Partition { grudge, .. } | Fault::Delay { grudge, .. } => Some(grudge),
-            Fault::Crash(_) | Fault::Pause(_) => None,
+            Fault::Links { grudge, .. } => Some(grudge),
+            Fault::Hosts { .. } => None,
         }
     }
 
     /// The selector of a fault of hosts.
     pub fn selector(&self) -> Option<&Selector> {
         match self {
-            Fault::Crash(selector) | Fault::Pause(selector) => Some(selector),
-            Fault::Partition { .. } | Fault::Delay { .. } => None,
+            Fault::Hosts { who, .. } => Some(who),
+            Fault::Links { .. } => None,
+        }
+    }
+
+    /// What is done, whomever it hits.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Fault::Links { harm, .. } => Effect::Links(*harm),
+            Fault::Hosts { harm, .. } => Effect::Hosts(*harm),
         }
     }
 }
@@ -86,11 +108,9 @@ impl fmt::Display for Fault {
     /// What is wanted, in words, before it is known whom it will hit: "crash: primary".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Partition { grudge, clients: Sides::Stay } => write!(f, "partition: {grudge}"),
-            Fault::Partition { grudge, clients: Sides::Split } => write!(f, "partition: {grudge}, clients split"),
-            Fault::Crash(selector) => write!(f, "crash: {selector}"),
-            Fault::Pause(selector) => write!(f, "pause: {selector}"),
-            Fault::Delay { grudge, by } => write!(f, "delay of {by:?}: {grudge}"),
+            Fault::Links { grudge, clients: Sides::Stay, harm } => write!(f, "{harm}: {grudge}"),
+            Fault::Links { grudge, clients: Sides::Split, harm } => write!(f, "{harm}: {grudge}, clients split"),
+            Fault::Hosts { who, harm } => write!(f, "{harm}: {who}"),
         }
     }
 }
@@ -98,55 +118,11 @@ impl fmt::Display for Fault {
 impl From<Grudge> for Fault {
     /// A partition that leaves client hosts connected to every node.
     fn from(grudge: Grudge) -> Fault {
-        Fault::Partition { grudge, clients: Sides::Stay }
+        Fault::links(grudge, LinkHarm::Cut)
     }
 }
 
-/// The kinds of faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// [`Fault::Partition`]
-    Partition,
-    /// [`Fault::Crash`]
-    Crash,
-    /// [`Fault::Pause`]
-    Pause,
-    /// [`Fault::Delay`]
-    Delay,
-}
-
-impl Kind {
-    /// Every kind, with one line about it.
-    pub const ALL: &'static [(Kind, &'static str)] = &[
-        (Kind::Partition, "cuts links between hosts; what is sent on them is lost"),
-        (Kind::Crash, "kills nodes without warning and starts them again from their disks"),
-        (Kind::Pause, "stops hosts in their tracks and resumes them, without their noticing"),
-        (Kind::Delay, "makes links slow; everything arrives, but late"),
-    ];
-
-    /// Its short name: `partition`, `crash`, ….
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Partition => "partition",
-            Kind::Crash => "crash",
-            Kind::Pause => "pause",
-            Kind::Delay => "delay",
-        }
-    }
-
-    /// The kind with this name.
-    pub fn named(name: &str) -> Option<Kind> {
-        Kind::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Which hosts a crash or a pause hits. Hosts that another fault holds down are passed over,
+/// Which hosts a fault hits. Hosts that another fault holds down are passed over,
 /// except by [`Selector::Names`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {

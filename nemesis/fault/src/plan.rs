@@ -1,10 +1,11 @@
 //! Drawing a schedule from a seed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duress_seed::{Seed, shuffled};
 
-use crate::{Fault, Grudge, Kind, Schedule, Selector, Sides, Timed};
+use crate::{Effect, Fault, Grudge, Kind, On, Schedule, Selector, Sides, Timed};
 
 /// What a drawn schedule is made of.
 ///
@@ -28,16 +29,19 @@ pub struct Plan {
     /// that a target which promises to be available then can be held to it. Only of use without
     /// overlap: two such faults together may leave none.
     pub keep_majority: bool,
-    /// What partitions are drawn from.
+    /// What faults of links are drawn from.
     pub grudges: Vec<Grudge>,
-    /// Where client hosts stand in partitions.
+    /// Where client hosts stand in faults of links.
     pub clients: Sides,
     /// What crashes are drawn from.
     pub crash: Vec<Selector>,
     /// What pauses are drawn from.
     pub pause: Vec<Selector>,
-    /// By how much delays slow a link.
-    pub delay: Duration,
+    /// What all other faults of hosts are drawn from.
+    pub who: Vec<Selector>,
+    /// What faults do, for the kinds whose faults don't do what is [typical](Kind::typical): they
+    /// take turns, too.
+    pub measures: BTreeMap<Kind, Vec<Effect>>,
 }
 
 impl Default for Plan {
@@ -57,7 +61,8 @@ impl Default for Plan {
             clients: Sides::Stay,
             crash: vec![Selector::One, Selector::Minority, Selector::Primary, Selector::Majority, Selector::All],
             pause: vec![Selector::One, Selector::Minority, Selector::Primary],
-            delay: Duration::from_millis(200),
+            who: vec![Selector::One, Selector::Minority, Selector::Primary, Selector::All],
+            measures: BTreeMap::new(),
         }
     }
 }
@@ -67,6 +72,7 @@ const KINDS: u64 = 1;
 const CHOICES: u64 = 2;
 const LASTS: u64 = 3;
 const STARTS: u64 = 4;
+const MEASURES: u64 = 5;
 
 /// No schedule has more faults than this.
 const MAX_FAULTS: u64 = 100_000;
@@ -84,6 +90,7 @@ impl Plan {
             |selector: &Selector| (leads || !selector.needs_primary()) && (!keep || selector.leaves_majority(nodes));
         self.crash.retain(fits);
         self.pause.retain(fits);
+        self.who.retain(fits);
         self
     }
 
@@ -124,22 +131,40 @@ impl Plan {
         Schedule::new(faults.filter(|timed| timed.end() <= total).collect())
     }
 
-    fn choices(&self, kind: Kind) -> usize {
+    /// What faults of this kind do.
+    pub fn measures(&self, kind: Kind) -> Vec<Effect> {
+        self.measures.get(&kind).cloned().unwrap_or_else(|| kind.typical())
+    }
+
+    /// Whom faults of this kind hit, if it is one of hosts.
+    pub fn victims(&self, kind: Kind) -> &[Selector] {
         match kind {
-            Kind::Partition | Kind::Delay => self.grudges.len(),
-            Kind::Crash => self.crash.len(),
-            Kind::Pause => self.pause.len(),
+            Kind::Crash => &self.crash,
+            Kind::Pause => &self.pause,
+            _ => &self.who,
+        }
+    }
+
+    fn choices(&self, kind: Kind) -> usize {
+        match kind.on() {
+            _ if self.measures.get(&kind).is_some_and(Vec::is_empty) => 0,
+            On::Links => self.grudges.len(),
+            On::Hosts => self.victims(kind).len(),
         }
     }
 
     /// The fault of this kind's given turn, from zero.
     fn draw(&self, kind: Kind, turn_of_kind: u64, seed: Seed) -> Fault {
         let (_, choice) = turn(seed, &[CHOICES, kind as u64], turn_of_kind, self.choices(kind));
-        match kind {
-            Kind::Partition => Fault::Partition { grudge: self.grudges[choice].clone(), clients: self.clients },
-            Kind::Delay => Fault::Delay { grudge: self.grudges[choice].clone(), by: self.delay },
-            Kind::Crash => Fault::Crash(self.crash[choice].clone()),
-            Kind::Pause => Fault::Pause(self.pause[choice].clone()),
+        let measures = self.measures(kind);
+        let (_, measure) = turn(seed, &[MEASURES, kind as u64], turn_of_kind, measures.len());
+        match measures[measure] {
+            Effect::Links(harm) => {
+                let grudge = self.grudges[choice].clone();
+                let clients = if grudge.has_sides() { self.clients } else { Sides::Stay };
+                Fault::Links { grudge, clients, harm }
+            }
+            Effect::Hosts(harm) => Fault::Hosts { who: self.victims(kind)[choice].clone(), harm },
         }
     }
 }

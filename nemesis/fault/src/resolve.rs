@@ -1,12 +1,11 @@
 //! From what is wanted to whom it hits, at the moment of injection.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use duress_seed::{Seed, shuffled};
 use thiserror::Error;
 
-use crate::{Fault, Grudge, Host, Selector, Sides};
+use crate::{Fault, Grudge, Host, HostHarm, Kind, LinkHarm, Selector, Sides};
 
 /// What is known of a cluster at the moment of injection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,20 +25,26 @@ pub struct View {
 /// What is done to the hosts or links of a resolved fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// The links are cut.
-    Cut,
-    /// Everything on the links arrives this much later.
-    Delay(Duration),
-    /// The hosts' processes are killed, and started again at the end.
-    Kill,
-    /// The hosts' processes are stopped, and resumed at the end.
-    Stop,
+    /// To its links.
+    Links(LinkHarm),
+    /// To its hosts.
+    Hosts(HostHarm),
+}
+
+impl Effect {
+    /// The kind of a fault that does this.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Effect::Links(harm) => harm.kind(),
+            Effect::Hosts(harm) => harm.kind(),
+        }
+    }
 }
 
 /// A fault that names whom it hits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The kind's name: `partition`, `crash`, `pause`, `delay`.
+    /// The kind's name: `partition`, `crash`, ….
     pub kind: &'static str,
     /// What is done.
     pub effect: Effect,
@@ -97,26 +102,19 @@ impl Fault {
     pub fn resolve(&self, view: &View, seed: Seed, key: u64) -> Result<Resolved, Unresolvable> {
         let draw = Draw { view, seed, key };
         match self {
-            Fault::Partition { grudge, clients } => {
+            Fault::Links { grudge, clients, harm } => {
                 let (links, words) = draw.links(grudge, *clients)?;
-                Ok(on_links(Effect::Cut, "partition", format!("partition: {words}"), links))
+                let hosts: BTreeSet<Host> = links.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
+                let what = format!("{harm}: {words}");
+                let (kind, hosts) = (harm.kind().name(), hosts.into_iter().collect());
+                Ok(Resolved { kind, effect: Effect::Links(*harm), what, hosts, links })
             }
-            Fault::Delay { grudge, by } => {
-                let (links, words) = draw.links(grudge, Sides::Stay)?;
-                Ok(on_links(Effect::Delay(*by), "delay", format!("delay of {by:?}: {words}"), links))
-            }
-            Fault::Crash(selector) => draw.on_hosts(Effect::Kill, "crash", selector),
-            Fault::Pause(selector) => draw.on_hosts(Effect::Stop, "pause", selector),
+            Fault::Hosts { who, harm } => draw.on_hosts(*harm, who),
         }
     }
 }
 
 type Links = BTreeSet<(Host, Host)>;
-
-fn on_links(effect: Effect, kind: &'static str, what: String, links: Links) -> Resolved {
-    let hosts: BTreeSet<Host> = links.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
-    Resolved { kind, effect, what, hosts: hosts.into_iter().collect(), links }
-}
 
 /// What the decisions of one fault depend on.
 struct Draw<'a> {
@@ -142,14 +140,14 @@ impl Draw<'_> {
         shuffled(self.seed, &[self.key, about], hosts.len()).into_iter().map(|i| hosts[i].clone()).collect()
     }
 
-    fn on_hosts(&self, effect: Effect, kind: &'static str, selector: &Selector) -> Result<Resolved, Unresolvable> {
-        let hosts = self.select(selector)?;
-        let why = match selector {
+    fn on_hosts(&self, harm: HostHarm, who: &Selector) -> Result<Resolved, Unresolvable> {
+        let hosts = self.select(who)?;
+        let why = match who {
             Selector::Names(_) => String::new(),
             other => format!(" ({})", other.name()),
         };
-        let what = format!("{kind}: {}{why}", hosts.join(" "));
-        Ok(Resolved { kind, effect, what, hosts, links: Links::new() })
+        let what = format!("{harm}: {}{why}", hosts.join(" "));
+        Ok(Resolved { kind: harm.kind().name(), effect: Effect::Hosts(harm), what, hosts, links: Links::new() })
     }
 
     fn select(&self, selector: &Selector) -> Result<Vec<Host>, Unresolvable> {
@@ -249,6 +247,10 @@ impl Draw<'_> {
             Grudge::SingleLink => {
                 let order = self.shuffled(ORDER, &view.nodes);
                 Ok(named_links(&[(order[0].clone(), order[1].clone())], false, name))
+            }
+            Grudge::HalfOpen => {
+                let order = self.shuffled(ORDER, &view.nodes);
+                Ok(named_links(&[(order[0].clone(), order[1].clone())], true, name))
             }
             Grudge::ClientFromNode => {
                 let client = self.decide(&[CLIENTS]).pick(&view.clients).ok_or(Unresolvable::NoClients)?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use duress_fault::{Effect, Fault, Grudge, Host, Resolved, Selector, Sides, Unresolvable, View};
+use duress_fault::{
+    Effect, Fault, Grudge, Host, HostHarm, LinkHarm, Resolved, Selector, Shape, Sides, Unresolvable, View,
+};
 use duress_seed::Seed;
 use proptest::prelude::*;
 
@@ -43,10 +45,10 @@ proptest! {
     ) {
         let view = view(nodes, 3);
         let clients = if split { Sides::Split } else { Sides::Stay };
-        let fault = Fault::Partition { grudge: grudge.clone(), clients };
+        let fault = Fault::Links { grudge: grudge.clone(), clients, harm: LinkHarm::Cut };
         let resolved = fault.resolve(&view, Seed(seed), key).unwrap();
         prop_assert!(!resolved.links.is_empty());
-        prop_assert_eq!(symmetric(&resolved), grudge != Grudge::RandomAsymmetric, "{}", resolved.what);
+        prop_assert_eq!(symmetric(&resolved), !matches!(grudge, Grudge::RandomAsymmetric | Grudge::HalfOpen), "{}", resolved.what);
         prop_assert_eq!(&fault.resolve(&view, Seed(seed), key).unwrap(), &resolved);
         prop_assert!(resolved.links.iter().all(|(a, b)| a != b));
         let touches_clients = resolved.hosts.iter().any(|host| host.starts_with('c'));
@@ -98,7 +100,7 @@ proptest! {
         let selector = Selector::ALL[which].0.clone();
         prop_assume!(nodes >= selector.least_nodes() && selector != Selector::Holder);
         let view = view(nodes, 2);
-        let resolved = Fault::Pause(selector.clone()).resolve(&view, Seed(seed), 1).unwrap();
+        let resolved = Fault::pause(selector.clone()).resolve(&view, Seed(seed), 1).unwrap();
         let hit = resolved.hosts.iter().filter(|host| host.starts_with('n')).count();
         prop_assert_eq!(selector.leaves_majority(nodes), nodes - hit > nodes / 2, "{}", resolved.what);
     }
@@ -145,7 +147,7 @@ proptest! {
             if nodes < selector.least_nodes() {
                 continue;
             }
-            let resolved = Fault::Crash(selector.clone()).resolve(&view, Seed(seed), key).unwrap();
+            let resolved = Fault::crash(selector.clone()).resolve(&view, Seed(seed), key).unwrap();
             prop_assert_eq!(resolved.hosts.iter().collect::<BTreeSet<_>>().len(), count, "{:?}", selector);
             prop_assert!(resolved.links.is_empty());
         }
@@ -166,12 +168,12 @@ fn hosts_that_are_down_are_passed_over() {
     let mut view = view(3, 1);
     view.down = [Host::from("n1"), Host::from("n2")].into();
     for key in 0..20 {
-        let resolved = Fault::Pause(Selector::Majority).resolve(&view, Seed(1), key).unwrap();
+        let resolved = Fault::pause(Selector::Majority).resolve(&view, Seed(1), key).unwrap();
         assert_eq!(resolved.hosts, ["n3"]);
     }
-    assert_eq!(Fault::Crash(Selector::Primary).resolve(&view, Seed(1), 1), Err(Unresolvable::NoPrimary));
+    assert_eq!(Fault::crash(Selector::Primary).resolve(&view, Seed(1), 1), Err(Unresolvable::NoPrimary));
     view.down.insert("n3".into());
-    assert_eq!(Fault::Crash(Selector::One).resolve(&view, Seed(1), 1), Err(Unresolvable::NobodyLeft));
+    assert_eq!(Fault::crash(Selector::One).resolve(&view, Seed(1), 1), Err(Unresolvable::NobodyLeft));
 }
 
 #[test]
@@ -180,15 +182,15 @@ fn what_cannot_be_is_refused() {
     let refused = |fault: Fault, view: &View| fault.resolve(view, Seed(1), 1).unwrap_err();
     assert_eq!(refused(Grudge::Bridge.into(), &small), Unresolvable::TooFewNodes { needed: 3, found: 2 });
     assert_eq!(refused(Grudge::ClientFromNode.into(), &small), Unresolvable::NoClients);
-    assert_eq!(refused(Fault::Pause(Selector::Holder), &small), Unresolvable::NoHolder);
-    assert_eq!(refused(Fault::Pause(Selector::Client), &small), Unresolvable::NoClients);
+    assert_eq!(refused(Fault::pause(Selector::Holder), &small), Unresolvable::NoHolder);
+    assert_eq!(refused(Fault::pause(Selector::Client), &small), Unresolvable::NoClients);
     let stranger = Selector::Names(vec!["n1".into(), "n7".into()]);
-    assert_eq!(refused(Fault::Crash(stranger), &small), Unresolvable::UnknownHost("n7".into()));
+    assert_eq!(refused(Fault::crash(stranger), &small), Unresolvable::UnknownHost("n7".into()));
     small.primaries.clear();
     let waits = refused(Grudge::PrimaryAlone.into(), &small);
     assert_eq!(waits, Unresolvable::NoPrimary);
     assert!(waits.may_pass());
-    assert_eq!(refused(Fault::Pause(Selector::Backup), &small), Unresolvable::NoPrimary);
+    assert_eq!(refused(Fault::pause(Selector::Backup), &small), Unresolvable::NoPrimary);
 }
 
 #[test]
@@ -199,10 +201,11 @@ fn explicit_links_are_taken_literally_and_said_in_words() {
     assert_eq!(both.what, "partition: c1 <-> n1, n1 <-> n2 (links)");
     assert_eq!(both.links.len(), 4);
     assert_eq!(both.hosts, ["c1", "n1", "n2"]);
-    let slow = Fault::Delay { grudge: Grudge::Links { links, one_way: true }, by: Duration::from_millis(250) };
+    let delay = LinkHarm::Delay { by: Duration::from_millis(250), jitter: Duration::ZERO, shape: Shape::Constant };
+    let slow = Fault::links(Grudge::Links { links, one_way: true }, delay);
     let slow = slow.resolve(&view, Seed(1), 1).unwrap();
     assert_eq!(slow.what, "delay of 250ms: c1 -> n1, n1 -> n2 (links)");
-    assert_eq!(slow.effect, Effect::Delay(Duration::from_millis(250)));
+    assert_eq!(slow.effect, Effect::Links(delay));
     assert_eq!(slow.links.len(), 2);
 }
 
@@ -210,11 +213,11 @@ fn explicit_links_are_taken_literally_and_said_in_words() {
 fn words_name_everybody() {
     let view = view(3, 2);
     assert_eq!(cut(Grudge::PrimaryAlone, &view, 1, 1).what, "partition: n1 | n2 n3 (primary-alone)");
-    let split = Fault::Partition { grudge: Grudge::PrimaryAlone, clients: Sides::Split };
+    let split = Fault::Links { grudge: Grudge::PrimaryAlone, clients: Sides::Split, harm: LinkHarm::Cut };
     let split = split.resolve(&view, Seed(1), 1).unwrap();
     assert!(split.what.contains('c') && split.links.len() == 4 + 2 * 2 + 2, "{}", split.what);
-    let crash = Fault::Crash(Selector::Primary).resolve(&view, Seed(1), 1).unwrap();
-    assert_eq!((crash.what.as_str(), crash.effect), ("crash: n1 (primary)", Effect::Kill));
+    let crash = Fault::crash(Selector::Primary).resolve(&view, Seed(1), 1).unwrap();
+    assert_eq!((crash.what.as_str(), crash.effect), ("crash: n1 (primary)", Effect::Hosts(HostHarm::Kill)));
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn triggers_are_said_in_words() {
 
 fn timed(number: u64, at: u64, lasts: u64, when: Option<Trigger>) -> Timed {
     let (at, lasts) = (Duration::from_secs(at), Duration::from_secs(lasts));
-    Timed { number, at, lasts, fault: Fault::Crash(Selector::One), when }
+    Timed { number, at, lasts, fault: Fault::crash(Selector::One), when }
 }
 
 fn of(numbers: &[u64], turn: Turn) -> Option<Trigger> {

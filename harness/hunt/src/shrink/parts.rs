@@ -5,7 +5,7 @@ use std::time::Duration;
 use duress_fault::{Fault, Grudge, Selector, Sides, Trigger};
 use duress_history::{Event, EventKind, FaultEvent, Host, Phase, Stage};
 use duress_scenario::{Scenario, Target, Workload};
-use duress_sim::{SimFault, Timed};
+use duress_sim::Timed;
 
 /// Whether a scenario file can say this. Fewer nodes may be too few for the target's options.
 pub(super) fn possible(scenario: &Scenario) -> bool {
@@ -46,20 +46,15 @@ pub(super) fn keep_hosts(timed: &mut Timed, there: impl Fn(&Host) -> bool) -> bo
         return false;
     }
     match &mut timed.fault {
-        SimFault::Common(
-            Fault::Partition { grudge: Grudge::Links { links, .. }, .. }
-            | Fault::Delay { grudge: Grudge::Links { links, .. }, .. },
-        ) => {
+        Fault::Links { grudge: Grudge::Links { links, .. }, .. } => {
             links.retain(|(from, to)| there(from) && there(to));
             !links.is_empty()
         }
-        fault => match selector(fault) {
-            Some(Selector::Names(names)) => {
-                names.retain(there);
-                !names.is_empty()
-            }
-            _ => true,
-        },
+        Fault::Hosts { who: Selector::Names(names), .. } => {
+            names.retain(there);
+            !names.is_empty()
+        }
+        _ => true,
     }
 }
 
@@ -102,31 +97,13 @@ pub fn concrete(schedule: &[Timed], events: &[Event]) -> Vec<Timed> {
     named
 }
 
-/// Whom a fault of hosts hits; a fault of links has none.
-fn selector(fault: &mut SimFault) -> Option<&mut Selector> {
+fn name_victims(fault: &mut Fault, hit: &FaultEvent) {
     match fault {
-        SimFault::Common(Fault::Crash(who) | Fault::Pause(who))
-        | SimFault::PowerLoss(who)
-        | SimFault::FullDisk(who)
-        | SimFault::SlowDisk { who, .. }
-        | SimFault::ClockJump { who, .. }
-        | SimFault::ClockRate { who, .. }
-        | SimFault::SlowNode { who, .. } => Some(who),
-        SimFault::Common(Fault::Partition { .. } | Fault::Delay { .. }) => None,
-    }
-}
-
-fn name_victims(fault: &mut SimFault, hit: &FaultEvent) {
-    match fault {
-        SimFault::Common(Fault::Partition { grudge, clients }) if !hit.links.is_empty() => {
+        Fault::Links { grudge, clients, .. } if !hit.links.is_empty() => {
             (*grudge, *clients) = (links(&hit.links), Sides::Stay);
         }
-        SimFault::Common(Fault::Delay { grudge, .. }) if !hit.links.is_empty() => *grudge = links(&hit.links),
-        fault => {
-            if let Some(who) = selector(fault).filter(|_| !hit.hosts.is_empty()) {
-                *who = Selector::Names(hit.hosts.clone());
-            }
-        }
+        Fault::Hosts { who, .. } if !hit.hosts.is_empty() => *who = Selector::Names(hit.hosts.clone()),
+        _ => {}
     }
 }
 
@@ -173,7 +150,7 @@ mod tests {
             number,
             at: Duration::from_millis(at),
             lasts: Duration::from_millis(100),
-            fault: SimFault::PowerLoss(Selector::One),
+            fault: Fault::Hosts { who: Selector::One, harm: duress_fault::HostHarm::PowerLoss { torn: true } },
             when,
         };
         let after = |number| Some(Trigger::Faults { numbers: [number].into(), turn: Turn::Ends });

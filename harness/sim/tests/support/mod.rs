@@ -9,13 +9,15 @@
 use std::time::Duration;
 
 use duress_checkers::{Budget, Results, Run, Verdict, check_all};
-use duress_fault::{Grudge, Kind, Plan, Selector, Sides};
+use duress_fault::{
+    ClockChange, Clocks, DiskHarm, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Plan, Selector, Shape, Share, Sides,
+};
 use duress_history::{Op, Outcome, Process, Ret, Value};
 use duress_kv::{api, paxos, primary_backup, quorum};
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use duress_seed::Seed;
-use duress_sim::{Done, Ended, Service, SimFault, SimPlan, SimRun, Timed, World};
+use duress_sim::{Done, Ended, Service, SimPlan, SimRun, Timed, World};
 use duress_workloads::{Generator, Options, Workload, register};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
@@ -160,18 +162,19 @@ pub fn register_options() -> Options {
 
 /// Faults of the common kinds, drawn from the seed for the plan's time.
 pub fn common_faults(plan: &SimPlan, every: Duration, leads: bool) -> Vec<Timed> {
+    let delay = LinkHarm::Delay { by: Duration::from_millis(100), jitter: Duration::ZERO, shape: Shape::Constant };
     let drawn = Plan {
         kinds: vec![Kind::Partition, Kind::Crash, Kind::Pause, Kind::Delay],
         interval: every,
         duration: every / 2,
-        delay: Duration::from_millis(100),
+        measures: [(Kind::Delay, vec![Effect::Links(delay)])].into(),
         clients: if plan.seed.decide(&[77]).chance(0.5) { Sides::Split } else { Sides::Stay },
         grudges: Grudge::ALL.iter().map(|(grudge, _)| grudge.clone()).collect(),
         ..Plan::default()
     }
     .fit(plan.nodes.len(), leads);
     let drawn = drawn.schedule(plan.seed.derive("schedule"), plan.time);
-    drawn.faults().iter().map(Timed::from).collect()
+    drawn.faults().to_vec()
 }
 
 /// Every kind of fault, several at a time.
@@ -184,12 +187,19 @@ pub fn all_faults(plan: &SimPlan, leads: bool) -> Vec<Timed> {
         let who = [Selector::One, Selector::Minority, Selector::All][decide(0).below(3) as usize].clone();
         let by = decide(1).between(Duration::from_millis(1), Duration::from_millis(40));
         let fault = match decide(2).below(6) {
-            0 => SimFault::PowerLoss(who),
-            1 => SimFault::SlowDisk { who, by },
-            2 => SimFault::FullDisk(who),
-            3 => SimFault::ClockJump { who, by: by * 100, back: decide(3).chance(0.5) },
-            4 => SimFault::ClockRate { who, ppm: decide(4).below(8000) as i32 - 4000 },
-            _ => SimFault::SlowNode { who, by: by / 10 },
+            0 => Fault::Hosts { who, harm: HostHarm::PowerLoss { torn: true } },
+            1 => Fault::Hosts { who, harm: HostHarm::Disk(DiskHarm::Slow(by)) },
+            2 => Fault::Hosts { who, harm: HostHarm::Disk(DiskHarm::Full) },
+            3 => {
+                let by = (by * 100).as_nanos() as i64;
+                let change = ClockChange::Jump(if decide(3).chance(0.5) { -by } else { by });
+                Fault::Hosts { who, harm: HostHarm::Clock { clocks: Clocks::Wall, change } }
+            }
+            4 => {
+                let change = ClockChange::Rate(decide(4).below(8000) as i32 - 4000);
+                Fault::Hosts { who, harm: HostHarm::Clock { clocks: Clocks::All, change } }
+            }
+            _ => Fault::Hosts { who, harm: HostHarm::Slow(Share::percent(5 + decide(4).below(50) as u32)) },
         };
         let at = decide(5).between(Duration::ZERO, total);
         let lasts = decide(6).between(Duration::from_millis(10), Duration::from_millis(500));

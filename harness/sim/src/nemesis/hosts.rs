@@ -1,0 +1,188 @@
+//! Faults of hosts: what they do to simulated nodes and client hosts, and how it shows.
+
+use std::time::Duration;
+
+use duress_fault::{ClockChange, DiskHarm, HostHarm, Share};
+use duress_history::{Host, Stage};
+use duress_machine::Machine;
+use duress_machine::client::Answer;
+
+use crate::Service;
+use crate::phases::nanos;
+use crate::world::{InForce, Running};
+
+/// Whether the simulator can do this.
+pub(super) fn simulated(harm: &HostHarm) -> bool {
+    match harm {
+        HostHarm::Kill | HostHarm::Stop | HostHarm::Slow(_) | HostHarm::PowerLoss { .. } => true,
+        HostHarm::Clock { change, .. } => matches!(change, ClockChange::Jump(_) | ClockChange::Rate(_)),
+        HostHarm::Disk(harm) => matches!(harm, DiskHarm::Slow(_) | DiskHarm::Full),
+        _ => false,
+    }
+}
+
+impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
+where
+    M::Response: Answer,
+{
+    /// Does to one host what a fault does.
+    pub(super) fn strike(&mut self, host: usize, harm: HostHarm) {
+        let nodes = self.plan.nodes.len();
+        let now = self.s.now;
+        if let Some(client) = host.checked_sub(nodes) {
+            match harm {
+                HostHarm::Stop => {
+                    self.s.hosts[client].paused_by += 1;
+                    self.stop_client(client);
+                }
+                HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.hosts[client].clock.jump(by),
+                HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
+                    let clock = &mut self.s.hosts[client].clock;
+                    clock.set_rate(clock.ppm() + ppm, now);
+                }
+                _ => {}
+            }
+            return;
+        }
+        let node = host as u16;
+        match harm {
+            HostHarm::Kill | HostHarm::PowerLoss { .. } => {
+                self.s.nodes[host].crashed_by += 1;
+                self.kill(node, matches!(harm, HostHarm::PowerLoss { .. }));
+                self.node_is_back(node, true);
+            }
+            HostHarm::Stop => {
+                let state = &mut self.s.nodes[host];
+                state.paused_by += 1;
+                state.stopped = state.up();
+            }
+            HostHarm::Disk(DiskHarm::Slow(by)) => self.s.nodes[host].disk.slower += nanos(by),
+            HostHarm::Disk(DiskHarm::Full) => self.s.nodes[host].disk.full = true,
+            HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.nodes[host].clock.jump(by),
+            HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
+                let ppm = self.s.nodes[host].clock.ppm() + ppm;
+                self.set_node_rate(node, ppm);
+            }
+            HostHarm::Slow(share) => self.s.nodes[host].slow.push(share),
+            _ => {}
+        }
+    }
+
+    /// Undoes it. Returns whether the host has to start.
+    pub(super) fn relieve(&mut self, host: usize, harm: HostHarm) -> bool {
+        let nodes = self.plan.nodes.len();
+        let now = self.s.now;
+        if let Some(client) = host.checked_sub(nodes) {
+            match harm {
+                HostHarm::Stop => {
+                    let state = &mut self.s.hosts[client];
+                    state.paused_by -= 1;
+                    if state.paused_by == 0 {
+                        self.resume_client(client);
+                    }
+                }
+                HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.hosts[client].clock.jump(-by),
+                HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
+                    let clock = &mut self.s.hosts[client].clock;
+                    clock.set_rate(clock.ppm() - ppm, now);
+                }
+                _ => {}
+            }
+            return false;
+        }
+        let node = host as u16;
+        let state = &mut self.s.nodes[host];
+        match harm {
+            HostHarm::Kill | HostHarm::PowerLoss { .. } => state.crashed_by -= 1,
+            HostHarm::Stop => {
+                state.paused_by -= 1;
+                if state.paused_by == 0 {
+                    self.resume(node);
+                }
+            }
+            HostHarm::Disk(DiskHarm::Slow(by)) => state.disk.slower -= nanos(by),
+            HostHarm::Disk(DiskHarm::Full) => state.disk.full = false,
+            HostHarm::Clock { change: ClockChange::Jump(by), .. } => state.clock.jump(-by),
+            HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
+                let ppm = state.clock.ppm() - ppm;
+                self.set_node_rate(node, ppm);
+            }
+            HostHarm::Slow(share) => {
+                if let Some(at) = state.slow.iter().position(|other| *other == share) {
+                    state.slow.swap_remove(at);
+                }
+            }
+            _ => {}
+        }
+        if !matches!(harm, HostHarm::Kill | HostHarm::PowerLoss { .. } | HostHarm::Disk(DiskHarm::Full))
+            || self.s.nodes[host].crashed_by > 0
+        {
+            return false;
+        }
+        self.start_node(node);
+        self.s.nodes[host].starting
+    }
+
+    /// The state of one host against what is claimed of it.
+    pub(super) fn measure_host(&self, one: &InForce, harm: HostHarm, host: usize, stage: Stage) -> (String, bool) {
+        let nodes = self.plan.nodes.len();
+        let now = self.s.now;
+        let name = match host.checked_sub(nodes) {
+            None => &self.plan.nodes[host],
+            Some(client) => &self.plan.clients[client],
+        };
+        let clock = match host.checked_sub(nodes) {
+            None => &self.s.nodes[host].clock,
+            Some(client) => &self.s.hosts[client].clock,
+        };
+        let start = stage == Stage::Start;
+        match harm {
+            HostHarm::Clock { change: ClockChange::Jump(_), .. } => {
+                let ahead = clock.offset(now);
+                (format!("the wall clock of {name} is {} ms ahead", ahead / 1_000_000), true)
+            }
+            HostHarm::Clock { change: ClockChange::Rate(_), .. } => {
+                (format!("the clocks of {name} run {} ppm fast", clock.ppm()), true)
+            }
+            HostHarm::Disk(DiskHarm::Slow(by)) => {
+                let slower = self.s.nodes.get(host).map_or(0, |node| node.disk.slower);
+                let words = format!("a sync of {name} takes {:?} longer", Duration::from_nanos(slower));
+                (words, !start || slower >= nanos(by))
+            }
+            HostHarm::Slow(share) => {
+                let gets =
+                    self.s.nodes.get(host).and_then(|node| node.slow.iter().min()).copied().unwrap_or(Share::ALL);
+                (format!("{name} runs for {gets} of the time"), !start || gets <= share)
+            }
+            HostHarm::Disk(DiskHarm::Full) if start => {
+                (format!("the disk of {name} is full"), self.s.nodes.get(host).is_some_and(|node| node.disk.full))
+            }
+            _ => self.measure_process(one, harm, host, name, stage),
+        }
+    }
+
+    fn measure_process(&self, one: &InForce, harm: HostHarm, host: usize, name: &Host, stage: Stage) -> (String, bool) {
+        let Some(node) = self.s.nodes.get(host) else {
+            let client = &self.s.hosts[host - self.plan.nodes.len()];
+            let state = if client.stopped { "stopped" } else { "running" };
+            return (format!("the process of {name} is {state}"), client.stopped == (client.paused_by > 0));
+        };
+        let restarted = stage == Stage::End && harm != HostHarm::Stop && node.crashed_by == 0;
+        if restarted && node.up() {
+            let took = Duration::from_nanos(self.s.now - one.healed_at);
+            return (format!("{name} answers again after {} ms", took.as_millis()), true);
+        }
+        let state = match (node.up(), node.stopped) {
+            (false, _) => "gone",
+            (true, true) => "stopped",
+            (true, false) => "running",
+        };
+        let expected =
+            match (node.crashed_by > 0 || node.down_by.is_some() || node.halted || node.starting, node.paused_by > 0) {
+                (true, _) => "gone",
+                (false, true) => "stopped",
+                (false, false) => "running",
+            };
+        (format!("the process of {name} is {state}"), state == expected)
+    }
+}
