@@ -24,5 +24,5 @@ pub mod sandbox;
 pub use error::DeployError;
 pub use identity::{Identity, Life};
 pub use leftovers::{Leftover, MARK, leftovers};
-pub use local::{HostNamespace, HostSpec, Local, Process, ProcessSpec, ProcessState, cpu_time_self};
+pub use local::{HostNamespace, HostSpec, Local, Process, ProcessSpec, ProcessState, Resource, cpu_time_self};
 pub use preflight::{Check, Preflight, preflight};

@@ -5,6 +5,7 @@
 //! start and speak no IPv6, so what a link carries is only what the processes on it send.
 
 mod hosts;
+mod limits;
 pub(crate) mod netlink;
 pub(crate) mod pidfd;
 mod process;
@@ -20,6 +21,7 @@ use duress_seed::Seed;
 use crate::DeployError;
 
 pub use hosts::{HostNamespace, HostSpec};
+pub use limits::Resource;
 pub use process::{Process, ProcessSpec};
 pub use procfs::{ProcessState, cpu_time_self};
 

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use duress_machine::wal::{self, Damage, EncodeError, Recovered, Tail};
 use serde::Serialize;
@@ -22,6 +23,11 @@ use thiserror::Error;
 
 /// The file of zeros grows by a half of what is used, within these bounds, in bytes.
 const GROWTH: std::ops::RangeInclusive<u64> = 256 << 10..=4 << 20;
+
+/// For so long a file is tried to be opened when there are no descriptors left.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(120);
+/// The pause between two attempts.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(20);
 
 /// No log may be longer, in bytes. Machines keep theirs far shorter by snapshots.
 pub const MAX_LOG: u64 = 4 << 30;
@@ -189,12 +195,7 @@ impl Log {
         // Room to append without growing at once; the file system finds the blocks for it now.
         bytes.resize(bytes.len() + growth(length) as usize, 0);
         let new = self.directory.join("log.new");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&new)
+        let file = patiently(|| OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new))
             .map_err(failed("open", &new))?;
         file.write_all_at(&bytes, 0).map_err(failed("write", &new))?;
         file.sync_all().map_err(failed("sync", &new))?;
@@ -240,9 +241,30 @@ fn lock(directory: &Path) -> Result<File, LogError> {
     }
 }
 
+/// Opens a file. While the process or the machine is out of descriptors, which is no fault of the
+/// disk's and says nothing of what is on it, it is tried again, for a while.
+fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let deadline = Instant::now() + DESCRIPTOR_PATIENCE;
+    loop {
+        match open() {
+            Err(e) if out_of_descriptors(&e) && Instant::now() < deadline => {
+                std::thread::sleep(DESCRIPTOR_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    error.raw_os_error().is_some_and(|raw| matches!(Errno::from_raw(raw), Errno::EMFILE | Errno::ENFILE))
+}
+
 /// Makes the names in a directory durable.
 fn sync_directory(directory: &Path) -> Result<(), LogError> {
-    File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed("sync the directory", directory))
+    patiently(|| File::open(directory))
+        .and_then(|handle| handle.sync_all())
+        .map_err(failed("sync the directory", directory))
 }
 
 #[cfg(test)]
@@ -254,6 +276,23 @@ mod tests {
 
     fn open(directory: &Path) -> (Log, Vec<Record>) {
         Log::open(directory).expect("the log opens")
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_waited_out_and_nothing_else() {
+        let attempts = std::cell::Cell::new(0);
+        let open = |fails: u32, with: nix::errno::Errno| {
+            attempts.set(0);
+            patiently(|| {
+                attempts.set(attempts.get() + 1);
+                if attempts.get() <= fails { Err(with.into()) } else { File::open("/dev/null") }
+            })
+        };
+        assert!(open(3, nix::errno::Errno::EMFILE).is_ok());
+        assert_eq!(attempts.get(), 4);
+        assert!(open(1, nix::errno::Errno::ENFILE).is_ok());
+        assert!(open(1, nix::errno::Errno::EACCES).is_err());
+        assert_eq!(attempts.get(), 1);
     }
 
     #[test]

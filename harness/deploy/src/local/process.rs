@@ -4,6 +4,7 @@
 //! and the end of the harness ends the sandbox and with it every process anyway.
 #![expect(unsafe_code, reason = "what happens between fork and exec is unsafe by nature")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,6 +20,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::hosts::HostNamespace;
+use super::limits::{self, Resource};
 use super::pidfd::PidFd;
 use super::procfs::{self, ProcessState};
 use crate::{DeployError, advice};
@@ -72,6 +74,9 @@ pub struct Process {
     child: Child,
     handle: PidFd,
     control: Option<UnixStream>,
+    paused: bool,
+    /// The soft limits before the first change, of those that were changed.
+    limits_before: BTreeMap<Resource, u64>,
     ended: Option<Ended>,
 }
 
@@ -124,7 +129,15 @@ pub(super) fn spawn(host: &str, namespace: &HostNamespace, spec: ProcessSpec) ->
         }
     };
     tracing::debug!(host, pid = child.id(), program = %program.display(), "process started");
-    Ok(Process { host: host.into(), child, handle, control: ours, ended: None })
+    Ok(Process {
+        host: host.into(),
+        child,
+        handle,
+        control: ours,
+        paused: false,
+        limits_before: BTreeMap::new(),
+        ended: None,
+    })
 }
 
 fn open_log(path: &Path) -> Result<File, DeployError> {
@@ -194,6 +207,7 @@ impl Process {
     /// # Errors
     /// If it isn't stopped after 10 s (perhaps because it has ended), or the kernel refuses.
     pub fn pause(&mut self) -> Result<(), DeployError> {
+        self.paused = true;
         self.signal(Signal::SIGSTOP)?;
         self.until(ProcessState::Stopped)
     }
@@ -203,8 +217,66 @@ impl Process {
     /// # Errors
     /// If it doesn't run after 10 s (perhaps because it has ended), or the kernel refuses.
     pub fn resume(&mut self) -> Result<(), DeployError> {
+        self.paused = false;
         self.signal(Signal::SIGCONT)?;
         self.until(ProcessState::Running)
+    }
+
+    /// Stops it or lets it go on for a moment, as one does again and again to slow it down; one
+    /// that is [paused](Process::pause) stays so. Doesn't wait for the effect.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn doze(&mut self, asleep: bool) -> Result<(), DeployError> {
+        if self.paused {
+            return Ok(());
+        }
+        self.signal(if asleep { Signal::SIGSTOP } else { Signal::SIGCONT })
+    }
+
+    /// How much of something it has now.
+    ///
+    /// # Errors
+    /// If it has ended, or /proc can't be read.
+    pub fn used(&self, resource: Resource) -> Result<u64, DeployError> {
+        let used = self.alive().and_then(|pid| limits::used(pid, resource));
+        used.map_err(|e| DeployError::kernel(format!("read what process {} uses", self.pid()), e))
+    }
+
+    /// The limit in force on what it may have, as the kernel tells it; the largest number for none.
+    ///
+    /// # Errors
+    /// If it has ended, or /proc can't be read.
+    pub fn limit(&self, resource: Resource) -> Result<u64, DeployError> {
+        let limit = self.alive().and_then(|pid| limits::in_force(pid, resource));
+        limit.map_err(|e| DeployError::kernel(format!("read the limits of process {}", self.pid()), e))
+    }
+
+    /// The limit with which it may have so much more than it has now.
+    ///
+    /// # Errors
+    /// If it has ended, or /proc can't be read.
+    pub fn limit_with_spare(&self, resource: Resource, spare: u64) -> Result<u64, DeployError> {
+        let limit = self.alive().and_then(|pid| limits::with_spare(pid, resource, spare));
+        limit.map_err(|e| DeployError::kernel(format!("read what process {} uses", self.pid()), e))
+    }
+
+    /// Limits what it may have; `None` gives back what it had at first. It is the soft limit: a
+    /// program that raises its own limits gets around it.
+    ///
+    /// # Errors
+    /// If it has ended, or the kernel refuses.
+    pub fn set_limit(&mut self, resource: Resource, limit: Option<u64>) -> Result<(), DeployError> {
+        let Some(limit) = limit.or_else(|| self.limits_before.get(&resource).copied()) else { return Ok(()) };
+        let old = self.alive().and_then(|pid| limits::set(pid, resource, limit));
+        let old = old.map_err(|e| DeployError::kernel(format!("limit process {}", self.pid()), e))?;
+        self.limits_before.entry(resource).or_insert(old);
+        Ok(())
+    }
+
+    /// Its number, as long as that is certainly its own.
+    fn alive(&self) -> io::Result<u32> {
+        if self.ended.is_some() { Err(io::ErrorKind::NotFound.into()) } else { Ok(self.pid()) }
     }
 
     /// What it is doing, as /proc has it now.

@@ -34,6 +34,8 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: "a_one_way_cut_is_seen_by_the_prober", run: || succeeds("cut", &[]) },
     Case { name: "a_process_is_at_home_on_its_host", run: || with_directory("process") },
     Case { name: "a_process_is_paused_resumed_and_killed", run: || with_directory("signals") },
+    Case { name: "a_process_is_slowed_by_dozing", run: || with_directory("dozes") },
+    Case { name: "a_process_is_limited", run: || with_directory("limits") },
     Case { name: "what_cannot_be_started_is_said", run: || with_directory("refused") },
     Case { name: "seven_hosts_are_up_in_no_time", run: || succeeds("seven", &[]) },
     Case { name: "sigkill_at_any_moment_leaves_nothing", run: sigkill_at_any_moment_leaves_nothing },

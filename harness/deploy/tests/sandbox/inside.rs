@@ -10,7 +10,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duress_deploy::{DeployError, HostSpec, Local, Process, ProcessSpec, ProcessState, cpu_time_self, sandbox};
+use duress_deploy::{
+    DeployError, HostSpec, Local, Process, ProcessSpec, ProcessState, Resource, cpu_time_self, sandbox,
+};
 use duress_fabric::Rule;
 use duress_seed::Seed;
 use nix::sys::signal::{Signal, kill};
@@ -33,6 +35,8 @@ pub(crate) fn main(what: &str, rest: &[&str]) -> ExitCode {
         ("cut", []) => cut(),
         ("process", [directory]) => process(Path::new(directory)),
         ("signals", [directory]) => signals(Path::new(directory)),
+        ("dozes", [directory]) => dozes(Path::new(directory)),
+        ("limits", [directory]) => limits(Path::new(directory)),
         ("refused", [directory]) => refused(Path::new(directory)),
         ("seven", []) => seven(),
         ("victim", [directory]) => victim(Path::new(directory)),
@@ -334,4 +338,73 @@ fn victim(directory: &Path) {
         thread::park();
         assert_eq!(processes.len(), 3);
     }
+}
+
+fn dozes(directory: &Path) {
+    let local = local(&["n1"]);
+    let mut process = start(&local, "spin", directory);
+    let state = |process: &Process, wanted| {
+        eventually("in the wanted state", || match process.state() {
+            seen if seen == wanted => Ok(()),
+            other => Err(other.to_string()),
+        });
+    };
+    for _ in 0..20 {
+        process.doze(true).expect("it can be stopped");
+        state(&process, ProcessState::Stopped);
+        process.doze(false).expect("it can be continued");
+        state(&process, ProcessState::Running);
+    }
+    // A pause is stronger, and its end ends a doze.
+    process.pause().expect("it can be paused");
+    process.doze(false).expect("this does nothing");
+    assert_eq!(process.state(), ProcessState::Stopped);
+    process.resume().expect("it can be resumed");
+    process.doze(true).expect("it can be stopped");
+    process.pause().expect("it can be paused");
+    process.resume().expect("it can be resumed");
+    assert_eq!(process.state(), ProcessState::Running);
+    process.kill().expect("it can be killed");
+    process.doze(true).expect("what is gone needs no stopping");
+}
+
+fn limits(directory: &Path) {
+    let local = local(&["n1"]);
+    let spec = ProcessSpec { control: true, ..ProcessSpec::this_program(["node", "hungry"], directory.join("log")) };
+    let mut process = local.spawn("n1", spec).expect("a process");
+    let mut ask = process.take_control().expect("a control channel");
+    let mut answers = BufReader::new(ask.try_clone().expect("a duplicate"));
+    let mut say = |wish: &str| {
+        writeln!(ask, "{wish}").expect("it listens");
+        let mut answer = String::new();
+        answers.read_line(&mut answer).expect("it answers");
+        answer.trim().to_owned()
+    };
+    // Numbers that are free below the highest count as well.
+    for wish in ["open", "open", "open", "close first"] {
+        assert_eq!(say(wish), "ok", "{wish}");
+    }
+    let (open, before) = (Resource::Descriptors, process.limit(Resource::Descriptors).expect("a limit"));
+    let used = process.used(open).expect("a number");
+    let limit = process.limit_with_spare(open, 2).expect("a number");
+    process.set_limit(open, Some(limit)).expect("it can be limited");
+    assert_eq!(process.limit(open).expect("a limit"), limit);
+    assert_eq!([say("open"), say("open")], ["ok", "ok"]);
+    let refused = say("open");
+    assert!(refused.contains("Too many open files"), "{refused}");
+    assert_eq!(process.used(open).expect("a number"), used + 2);
+    process.set_limit(open, None).expect("the limit can be lifted");
+    assert_eq!((process.limit(open).expect("a limit"), say("open").as_str()), (before, "ok"));
+
+    let memory = Resource::Memory;
+    let limit = process.limit_with_spare(memory, 8 << 20).expect("a number");
+    process.set_limit(memory, Some(limit)).expect("it can be limited");
+    assert_eq!(process.limit(memory).expect("a limit"), limit);
+    assert_eq!(say("take 4000000"), "ok");
+    let refused = say("take 8000000");
+    assert!(refused.contains("memory allocation failed"), "{refused}");
+    process.set_limit(memory, None).expect("the limit can be lifted");
+    assert_eq!((process.limit(memory).expect("a limit"), say("take 8000000").as_str()), (u64::MAX, "ok"));
+    process.kill().expect("it can be killed");
+    assert!(process.used(memory).is_err() && process.set_limit(memory, Some(1)).is_err());
 }

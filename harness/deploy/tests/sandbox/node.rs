@@ -12,6 +12,7 @@ pub(crate) fn main(what: &str) -> ExitCode {
     match what {
         "describe" => describe(),
         "spin" => spin(),
+        "hungry" => hungry(),
         "with_orphan" => with_orphan(),
         "sleep" => loop {
             thread::park();
@@ -59,6 +60,28 @@ fn describe() -> ExitCode {
         writeln!(answer, "{said}").expect("the other side listens");
     }
     ExitCode::from(7)
+}
+
+/// Takes what it is told to, and says how that went, until the control channel closes.
+#[expect(unsafe_code, reason = "the control channel is inherited as a bare number")]
+fn hungry() -> ExitCode {
+    // SAFETY: `Local::spawn` put the channel there, and nothing else in this program uses it.
+    let control = unsafe { UnixStream::from_raw_fd(3) };
+    let mut answer = control.try_clone().expect("the control channel can be duplicated");
+    let (mut files, mut memory) = (Vec::new(), Vec::new());
+    for wish in BufReader::new(control).lines() {
+        let went = match wish.expect("a wish").split_once(' ') {
+            None => fs::File::open("/dev/null").map(|file| files.push(file)).map_err(|e| e.to_string()),
+            Some(("close", _)) => Ok(drop(files.remove(0))),
+            Some((_, bytes)) => {
+                let mut taken: Vec<u8> = Vec::new();
+                let room = taken.try_reserve_exact(bytes.parse().expect("a number"));
+                room.map(|()| memory.push(taken)).map_err(|e| e.to_string())
+            }
+        };
+        writeln!(answer, "{}", went.err().unwrap_or_else(|| "ok".into())).expect("the other side listens");
+    }
+    ExitCode::SUCCESS
 }
 
 /// Two threads that never rest.
