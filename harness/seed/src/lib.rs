@@ -81,6 +81,20 @@ impl Decision {
         low + Duration::from_nanos(self.below(span + 1))
     }
 
+    /// A number of the standard normal distribution (mean 0, deviation 1), by Box and Muller's
+    /// transform of the two halves of the bits; at most 6.7 either way.
+    pub fn normal(self) -> f64 {
+        let (radius, angle) = ((self.0 >> 32) as f64 + 1.0, (self.0 & 0xffff_ffff) as f64);
+        let scale = 1.0 / (1u64 << 32) as f64;
+        (-2.0 * (radius * scale).ln()).sqrt() * (std::f64::consts::TAU * angle * scale).cos()
+    }
+
+    /// By how much a number of the Pareto distribution of shape 3 exceeds its least, scaled so that
+    /// this is 1 in the mean: mostly small, now and then very large.
+    pub fn pareto(self) -> f64 {
+        2.0 * (1.0 / (1.0 - self.unit()).cbrt() - 1.0)
+    }
+
     /// One element of a slice, or nothing of an empty one.
     pub fn pick<T>(self, from: &[T]) -> Option<&T> {
         from.get(self.below(from.len() as u64) as usize)
@@ -139,6 +153,33 @@ mod tests {
     fn chances_match_their_probability() {
         let hits = (0..100_000).filter(|i| Seed(3).decide(&[*i]).chance(0.25)).count();
         assert!((24_000..26_000).contains(&hits), "{hits} of 100000");
+    }
+
+    /// The greatest distance of the distribution of 20,000 numbers from what it should be.
+    fn distance(draw: impl Fn(Decision) -> f64, below: impl Fn(f64) -> f64) -> f64 {
+        const COUNT: usize = 20_000;
+        let mut drawn: Vec<f64> = (0..COUNT as u64).map(|i| draw(Seed(5).decide(&[i]))).collect();
+        drawn.sort_by(f64::total_cmp);
+        let off = |(rank, x): (usize, &f64)| (below(*x) - (rank as f64 + 0.5) / COUNT as f64).abs();
+        drawn.iter().enumerate().map(off).fold(0.0, f64::max)
+    }
+
+    /// By Kolmogorov and Smirnov: off by more than 1.95 / sqrt(n) in one case of a thousand.
+    #[test]
+    fn distributions_are_what_they_are_called() {
+        // The distribution function by Simpson's rule, from -8.
+        let density = |x: f64| (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+        let normal = |x: f64| {
+            let (steps, width) = (400, (x + 8.0) / 400.0);
+            let weight = |i: i32| if i == 0 || i == steps { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+            (0..=steps).map(|i| weight(i) * density(-8.0 + width * f64::from(i))).sum::<f64>() * width / 3.0
+        };
+        let bound = 1.95 / 20_000f64.sqrt();
+        let off = distance(Decision::normal, normal);
+        assert!(off < bound, "normal: {off}");
+        let off = distance(Decision::pareto, |x| 1.0 - (1.0 + x / 2.0).powi(-3));
+        assert!(off < bound, "Pareto: {off}");
+        assert!(distance(Decision::unit, normal) > bound, "and the test can tell");
     }
 
     #[test]

@@ -40,10 +40,10 @@ impl DelayQueue {
         DelayQueue { held: BinaryHeap::new(), pushed: 0, bytes: 0, limit }
     }
 
-    /// Holds a copy of `frame` until `due`; false if there is no room for it. O(log n).
+    /// Holds `frame` until `due`; false if there is no room for it. O(log n).
     #[must_use]
-    pub(crate) fn push(&mut self, due: u64, from: usize, to: usize, frame: &[u8]) -> bool {
-        let cost = frame.len() + OVERHEAD;
+    pub(crate) fn push(&mut self, due: u64, from: usize, to: usize, frame: impl AsRef<[u8]> + Into<Box<[u8]>>) -> bool {
+        let cost = frame.as_ref().len() + OVERHEAD;
         if self.bytes + cost > self.limit {
             return false;
         }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn nothing_comes_out_before_it_is_due() {
         let mut queue = DelayQueue::new(10_000);
-        assert!(queue.push(20, 0, 1, &[2]) && queue.push(10, 0, 1, &[1]));
+        assert!(queue.push(20, 0, 1, [2]) && queue.push(10, 0, 1, [1]));
         assert_eq!(queue.next_due(), Some(10));
         assert_eq!(drain(&mut queue, 9), []);
         assert_eq!(drain(&mut queue, 10), [1]);
@@ -93,7 +93,7 @@ mod tests {
     fn equal_times_are_first_in_first_out() {
         let mut queue = DelayQueue::new(1 << 20);
         for i in 0..200 {
-            assert!(queue.push(5, 0, 1, &[i]));
+            assert!(queue.push(5, 0, 1, [i]));
         }
         assert_eq!(drain(&mut queue, 5), (0..200).collect::<Vec<u8>>());
     }
@@ -102,12 +102,12 @@ mod tests {
     fn the_bound_is_in_bytes_and_room_comes_back() {
         let mut queue = DelayQueue::new(3 * (100 + OVERHEAD));
         for _ in 0..3 {
-            assert!(queue.push(1, 0, 1, &[0; 100]));
+            assert!(queue.push(1, 0, 1, [0; 100]));
         }
-        assert!(!queue.push(1, 0, 1, &[0; 100]));
+        assert!(!queue.push(1, 0, 1, [0; 100]));
         assert!(queue.pop_due(1).is_some());
-        assert!(queue.push(1, 0, 1, &[0; 100]));
-        assert!(!queue.push(1, 0, 1, &[]), "even an empty frame costs its bookkeeping");
+        assert!(queue.push(1, 0, 1, [0; 100]));
+        assert!(!queue.push(1, 0, 1, []), "even an empty frame costs its bookkeeping");
     }
 
     /// Against the naive queue: a list, sorted by due time, stably.
@@ -118,7 +118,7 @@ mod tests {
             let mut naive = Vec::new();
             for i in 0..100u64 {
                 let due = Seed(round).decide(&[i]).below(20);
-                assert!(queue.push(due, i as usize, 0, &[]));
+                assert!(queue.push(due, i as usize, 0, []));
                 naive.push((due, i as usize));
             }
             naive.sort_by_key(|(due, _)| *due);

@@ -2,7 +2,9 @@
 //! writes the rest to the ports they are for.
 //!
 //! It sleeps in one `epoll_wait` until a port has frames, a held frame is due or it is told to
-//! stop; it allocates only for frames that are held back.
+//! stop; it allocates only for frames that are held back, changed or captured.
+
+mod treat;
 
 use std::io;
 use std::sync::Arc;
@@ -17,10 +19,11 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::delay::{DelayQueue, Held};
 use crate::frame::{Destination, OFFLOAD_HEADER, Stations};
-use crate::links::{PortId, Shared, add};
+use crate::links::{InForce, Shared, add, monotonic};
 use crate::priority::ask_for_short_turns;
-use crate::rule::{Link, Rule, Verdict, decide};
+use crate::shaper::Shaper;
 use crate::socket::{Batch, PacketSocket, Sender};
+use crate::switch::Options;
 
 /// Frames read at once. Enough to spread the cost of the calls; few enough that a batch of large
 /// frames stays in the processor's cache on its way from read to write.
@@ -67,8 +70,10 @@ pub(crate) struct Forwarder {
     stations: Stations,
     wakeups: Wakeups,
     /// Our copy of the rules, by link, and the generation it is of.
-    rules: Vec<Rule>,
+    rules: Vec<InForce>,
     rules_seen: u64,
+    /// What passes of links of limited rate, by link.
+    shapers: Vec<Shaper>,
     /// Frames seen so far, by link: what names a frame in a decision.
     frame_numbers: Vec<u64>,
     ports: Vec<PortState>,
@@ -103,7 +108,7 @@ impl Forwarder {
         sockets: Vec<PacketSocket>,
         stations: Stations,
         wakeups: Wakeups,
-        held_limit: usize,
+        options: &Options,
     ) -> Forwarder {
         let ports = sockets.len();
         Forwarder {
@@ -111,13 +116,14 @@ impl Forwarder {
             shared,
             stations,
             wakeups,
-            rules: vec![Rule::OPEN; ports * ports],
+            rules: vec![InForce::default(); ports * ports],
             rules_seen: 0,
+            shapers: vec![Shaper::default(); ports * ports],
             frame_numbers: vec![0; ports * ports],
             ports: (0..ports)
                 .map(|_| PortState { outbox: Vec::with_capacity(BATCH), ..PortState::default() })
                 .collect(),
-            queue: DelayQueue::new(held_limit),
+            queue: DelayQueue::new(options.held_limit),
             armed: None,
             sockets,
         }
@@ -184,32 +190,6 @@ impl Forwarder {
         }
     }
 
-    /// Does to frame `i` of the batch what its link's rule says.
-    fn pass(&mut self, from: usize, to: usize, i: usize, batch: &Batch) {
-        let place = from * self.sockets.len() + to;
-        let counters = self.shared.counters(place);
-        if batch.is_truncated(i) {
-            return add(&counters.failed, 1);
-        }
-        let number = self.frame_numbers[place];
-        self.frame_numbers[place] += 1;
-        // Ports are counted in u16 from the start.
-        let link = Link { from: PortId::new(from as u16), to: PortId::new(to as u16) };
-        match decide(&self.rules[place], self.seed, link, number) {
-            Verdict::Drop => add(&counters.dropped, 1),
-            Verdict::Deliver { after: Duration::ZERO } => self.ports[to].outbox.push(i),
-            Verdict::Deliver { after } => {
-                let due = monotonic().saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
-                let counter = if self.queue.push(due, from, to, batch.frame(i)) {
-                    &counters.delayed
-                } else {
-                    &counters.overflowed
-                };
-                add(counter, 1);
-            }
-        }
-    }
-
     /// Sends the held frames that are due, and sets the timer for the next.
     fn release(&mut self, buffers: &mut Buffers) {
         let Some(mut next_due) = self.queue.next_due() else { return };
@@ -221,10 +201,7 @@ impl Forwarder {
                 && let Some(held) = self.queue.pop_due(now)
             {
                 let place = held.from * ports + held.to;
-                if self.rules[place].drop {
-                    // A cut is a cut for what was already on its way, too.
-                    add(&self.shared.counters(place).dropped, 1);
-                } else {
+                if !self.is_stopped(place, now, &held) {
                     self.ports[held.to].outbox.push(buffers.released.len());
                     buffers.released.push(held);
                 }
@@ -325,10 +302,4 @@ fn write<'a>(
             }
         }
     }
-}
-
-/// Nanoseconds on the clock the timer runs by.
-fn monotonic() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("every Linux has a monotonic clock");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }

@@ -5,7 +5,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::capture::{Captured, Tap};
 use crate::rule::{Link, Rule};
 
 /// A port of the switch: its place in the list the fabric was started with.
@@ -24,33 +26,68 @@ impl PortId {
     }
 }
 
-/// What has happened on one directed link since the fabric started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames handed to the receiving host. One frame may carry a whole offloaded TCP segment train.
-    pub frames: u64,
-    /// Bytes of those frames, Ethernet headers included.
-    pub bytes: u64,
-    /// Frames dropped because the link's rule said so.
-    pub dropped: u64,
-    /// Frames held back by the link's rule, whatever became of them later.
-    pub delayed: u64,
-    /// Frames to be delayed but dropped because the delay queue was full.
-    pub overflowed: u64,
-    /// Frames the kernel would not take from us: the receiver's backlog stayed full through all
-    /// retries, or its interface was down or gone.
-    pub failed: u64,
+/// Defines the counters of a link, as they are shown and as the forwarding thread keeps them.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What has happened on one directed link since the fabric started.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The same figures, as the forwarding thread keeps them.
+        #[derive(Default)]
+        pub(crate) struct LinkCounters {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        impl LinkCounters {
+            fn read(&self) -> Counters {
+                Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
 }
 
-/// The same figures, as the forwarding thread keeps them.
-#[derive(Default)]
-pub(crate) struct LinkCounters {
-    pub(crate) frames: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    pub(crate) delayed: AtomicU64,
-    pub(crate) overflowed: AtomicU64,
-    pub(crate) failed: AtomicU64,
+counters! {
+    /// Frames handed to the receiving host. One frame may carry a whole offloaded TCP segment train.
+    frames,
+    /// Bytes of those frames, Ethernet headers included.
+    bytes,
+    /// Frames dropped because the link was cut.
+    dropped,
+    /// Frames held back by the link's rule, whatever became of them later.
+    delayed,
+    /// Frames to be held back but dropped because the queue of all held frames was full.
+    overflowed,
+    /// Frames the kernel would not take from us: the receiver's backlog stayed full through all
+    /// retries, or its interface was down or gone.
+    failed,
+    /// Frames dropped by chance.
+    lost,
+    /// Frames held back longer than others to let them overtake.
+    reordered,
+    /// Frames delivered twice.
+    duplicated,
+    /// Frames damaged.
+    corrupted,
+    /// Frames that took their turn on a link of limited rate.
+    shaped,
+    /// Frames dropped because the queue before a link of limited rate was full.
+    tail_dropped,
+    /// Frames dropped because they were too large.
+    black_holed,
+    /// TCP segments answered by resets in place of being delivered.
+    reset,
+    /// Frames dropped while a flapping link was cut.
+    flapped,
+}
+
+impl Counters {
+    /// Frames that the link's rule kept from arriving, for whatever reason.
+    pub fn withheld(&self) -> u64 {
+        self.dropped + self.flapped + self.lost + self.black_holed + self.tail_dropped + self.reset
+    }
 }
 
 /// Adds to a counter that only the calling thread writes, which spares the locked instruction.
@@ -61,23 +98,60 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 /// What the handles and the forwarding thread share.
 pub(crate) struct Shared {
     names: Vec<String>,
-    rules: Mutex<Vec<Rule>>,
+    rules: Mutex<Vec<InForce>>,
     /// Counts changes of `rules`; written with the mutex held.
     generation: AtomicU64,
     counters: Vec<LinkCounters>,
     /// Frames lost before the switch saw them, by port of entry.
     missed: Vec<AtomicU64>,
+    /// Where frames and changes are written down, if they are.
+    tap: Option<Tap>,
+}
+
+/// A rule in force, and what of it the forwarding thread needs to know at every frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InForce {
+    pub(crate) rule: Rule,
+    /// Since when, in nanoseconds of the monotonic clock. A flap goes on when the rest of its rule
+    /// is changed.
+    pub(crate) since: u64,
+    /// Whether it is anything but open.
+    pub(crate) harms: bool,
+    /// Whether frames may have to be held back or changed.
+    pub(crate) holds: bool,
+}
+
+impl InForce {
+    fn change(&mut self, rule: Rule, now: u64) {
+        if self.rule.flap != rule.flap {
+            self.since = now;
+        }
+        let straight = Rule { drop: false, loss: 0, black_hole: None, flap: None, ..rule };
+        *self = InForce { rule, since: self.since, harms: !rule.is_open(), holds: !straight.is_open() };
+    }
+
+    /// How long it has been in force.
+    pub(crate) fn age(&self, now: u64) -> Duration {
+        Duration::from_nanos(now.saturating_sub(self.since))
+    }
+}
+
+/// Nanoseconds on the clock that frames are timed by.
+pub(crate) fn monotonic() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("every Linux has a monotonic clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 impl Shared {
-    pub(crate) fn new(names: Vec<String>) -> Shared {
+    pub(crate) fn new(names: Vec<String>, tap: Option<Tap>) -> Shared {
         let (ports, links) = (names.len(), names.len() * names.len());
         Shared {
             names,
-            rules: Mutex::new(vec![Rule::OPEN; links]),
+            rules: Mutex::new(vec![InForce::default(); links]),
             generation: AtomicU64::new(0),
             counters: (0..links).map(|_| LinkCounters::default()).collect(),
             missed: (0..ports).map(|_| AtomicU64::new(0)).collect(),
+            tap,
         }
     }
 
@@ -99,8 +173,16 @@ impl Shared {
         &self.missed[port]
     }
 
+    pub(crate) fn name(&self, port: usize) -> &str {
+        &self.names[port]
+    }
+
+    pub(crate) fn tap(&self) -> Option<&Tap> {
+        self.tap.as_ref()
+    }
+
     /// Brings `copy` up to date with the rules if they have changed since generation `seen`.
-    pub(crate) fn refresh(&self, seen: &mut u64, copy: &mut [Rule]) {
+    pub(crate) fn refresh(&self, seen: &mut u64, copy: &mut [InForce]) {
         if self.generation.load(Ordering::Acquire) == *seen {
             return;
         }
@@ -109,10 +191,24 @@ impl Shared {
         *seen = self.generation.load(Ordering::Relaxed);
     }
 
-    fn change(&self, edit: impl FnOnce(&mut Vec<Rule>)) {
+    fn change(&self, changes: impl IntoIterator<Item = (Link, Rule)>) {
+        let now = monotonic();
+        let mut told = Vec::new();
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        edit(&mut rules);
+        for (link, rule) in changes {
+            let in_force = &mut rules[self.place(link)];
+            if self.tap.is_some() && in_force.rule != rule {
+                told.push(format!("{} -> {}: {rule}", self.name(link.from.index()), self.name(link.to.index())));
+            }
+            in_force.change(rule, now);
+        }
         self.generation.fetch_add(1, Ordering::Release);
+        drop(rules);
+        if let Some(tap) = &self.tap
+            && !told.is_empty()
+        {
+            tap.note(&told.join("; "));
+        }
     }
 }
 
@@ -162,36 +258,36 @@ impl Links {
 
     /// Sets the rules of several links at once: no frame sees some of them set and others not yet.
     pub fn set_many(&self, changes: &[(Link, Rule)]) {
-        self.shared.change(|rules| {
-            for (link, rule) in changes {
-                rules[self.shared.place(*link)] = *rule;
-            }
-        });
+        self.shared.change(changes.iter().copied());
     }
 
     /// The rule of one directed link.
     pub fn rule(&self, from: PortId, to: PortId) -> Rule {
         let place = self.shared.place(Link { from, to });
-        self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)[place]
+        self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)[place].rule
     }
 
     /// Opens every link. Frames already held back stay so until they are due.
     pub fn heal_all(&self) {
-        self.shared.change(|rules| rules.fill(Rule::OPEN));
+        self.shared.change(self.all().map(|link| (link, Rule::OPEN)));
     }
 
     /// What has happened on one directed link. The figures are read one by one while frames flow,
     /// so they may disagree with each other by the frames of that moment.
     pub fn counters(&self, from: PortId, to: PortId) -> Counters {
-        let counters = self.shared.counters(self.shared.place(Link { from, to }));
-        Counters {
-            frames: counters.frames.load(Ordering::Relaxed),
-            bytes: counters.bytes.load(Ordering::Relaxed),
-            dropped: counters.dropped.load(Ordering::Relaxed),
-            delayed: counters.delayed.load(Ordering::Relaxed),
-            overflowed: counters.overflowed.load(Ordering::Relaxed),
-            failed: counters.failed.load(Ordering::Relaxed),
+        self.shared.counters(self.shared.place(Link { from, to })).read()
+    }
+
+    /// Writes a comment into the capture, if there is one: what is being done to the hosts.
+    pub fn note(&self, text: &str) {
+        if let Some(tap) = &self.shared.tap {
+            tap.note(text);
         }
+    }
+
+    /// How much has been captured so far, if frames are captured.
+    pub fn captured(&self) -> Option<Captured> {
+        self.shared.tap.as_ref().map(Tap::captured)
     }
 
     /// Frames from this port's host that were lost before the switch saw them, because they came
@@ -210,10 +306,9 @@ impl std::fmt::Debug for Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn links(n: usize) -> Links {
-        Links::new(Arc::new(Shared::new((0..n).map(|i| format!("n{i}")).collect())))
+        Links::new(Arc::new(Shared::new((0..n).map(|i| format!("n{i}")).collect(), None)))
     }
 
     #[test]
@@ -239,14 +334,29 @@ mod tests {
     fn a_copy_is_refreshed_only_by_a_change() {
         let links = links(2);
         let (a, b) = (PortId::new(0), PortId::new(1));
-        let mut copy = vec![Rule::CUT; 4];
+        let stale = InForce { harms: true, ..InForce::default() };
+        let mut copy = vec![stale; 4];
         let mut seen = 0;
         links.shared.refresh(&mut seen, &mut copy);
-        assert_eq!(copy, vec![Rule::CUT; 4], "nothing changed, so nothing is copied");
+        assert_eq!(copy, vec![stale; 4], "nothing changed, so nothing is copied");
         links.set(a, b, Rule::delayed(Duration::from_millis(1)));
         links.shared.refresh(&mut seen, &mut copy);
-        assert_eq!(copy[1], Rule::delayed(Duration::from_millis(1)));
-        assert!(copy[0].is_open() && seen == 1);
+        assert_eq!(copy[1].rule, Rule::delayed(Duration::from_millis(1)));
+        assert!(copy[1].harms && copy[1].holds);
+        assert!(copy[0].rule.is_open() && !copy[0].harms && seen == 1);
+    }
+
+    #[test]
+    fn a_flap_goes_on_when_another_harm_joins_it() {
+        let flapping = Rule { flap: Some(Duration::from_millis(5)), ..Rule::OPEN };
+        let mut in_force = InForce::default();
+        in_force.change(flapping, 100);
+        in_force.change(Rule { loss: 5, ..flapping }, 200);
+        assert_eq!((in_force.since, in_force.age(250)), (100, Duration::from_nanos(150)));
+        assert!(in_force.harms && !in_force.holds, "frames are dropped, none is held");
+        in_force.change(Rule::OPEN, 300);
+        in_force.change(flapping, 400);
+        assert_eq!(in_force.since, 400);
     }
 
     #[test]

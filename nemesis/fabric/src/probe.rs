@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -36,16 +36,16 @@ const READS_PER_TURN: usize = 64;
 #[derive(Debug)]
 pub struct Prober {
     names: Vec<String>,
-    hosts: Vec<Host>,
+    pub(crate) hosts: Vec<Host>,
     /// The number of the last round. Held while a round runs: rounds don't overlap, and what is
     /// late from one is not taken for the next.
     round: Mutex<u64>,
 }
 
 #[derive(Debug)]
-struct Host {
-    socket: UdpSocket,
-    address: SocketAddr,
+pub(crate) struct Host {
+    pub(crate) socket: UdpSocket,
+    pub(crate) address: SocketAddr,
 }
 
 impl Prober {
@@ -92,8 +92,7 @@ impl Prober {
     /// # Panics
     /// If a link is not between two different hosts of this prober.
     pub fn probe(&self, links: &[(usize, usize)], wait: Duration) -> Matrix {
-        let mut number = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        *number = number.wrapping_add(1);
+        let number = self.next_round();
         let mut round = Round::new(*number, Matrix::unreached(self.names.clone(), links));
         for attempt in 0..ATTEMPTS {
             for &(from, to) in links {
@@ -107,6 +106,13 @@ impl Prober {
             }
         }
         round.matrix
+    }
+
+    /// The number of a new round, whose turn it is while this is held.
+    pub(crate) fn next_round(&self) -> MutexGuard<'_, u64> {
+        let mut number = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        *number = number.wrapping_add(1);
+        number
     }
 
     fn send(&self, round: &mut Round, from: usize, to: usize, attempt: usize) {
@@ -164,7 +170,7 @@ impl Prober {
 }
 
 /// When the kernel says a datagram arrived, which spares the figure our own reading's delay.
-fn arrival(control: nix::Result<impl Iterator<Item = ControlMessageOwned>>) -> Duration {
+pub(crate) fn arrival(control: nix::Result<impl Iterator<Item = ControlMessageOwned>>) -> Duration {
     let stamp = control.ok().and_then(|mut messages| {
         messages.find_map(|message| match message {
             ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
@@ -175,7 +181,7 @@ fn arrival(control: nix::Result<impl Iterator<Item = ControlMessageOwned>>) -> D
 }
 
 /// The wall clock, which is the one the kernel stamps datagrams by.
-fn since_epoch() -> Duration {
+pub(crate) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

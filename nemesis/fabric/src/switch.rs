@@ -1,12 +1,14 @@
 //! Starting and stopping the switch.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use duress_seed::Seed;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::capture::Writer;
 use crate::forward::{Forwarder, Wakeups};
 use crate::frame::Stations;
 use crate::links::{Links, Shared};
@@ -40,6 +42,14 @@ pub enum FabricError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The file for the capture could not be made.
+    #[error("can't write the capture {}: {source}", path.display())]
+    Capture {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The forwarding thread could not be set up.
     #[error("can't start the fabric's forwarding thread ({step}): {source}")]
     Thread {
@@ -56,12 +66,15 @@ pub struct Options {
     /// Bytes that delays may hold back at once, over all links. What comes on top is dropped and
     /// counted as [`overflowed`](crate::Counters::overflowed).
     pub held_limit: usize,
+    /// Where to write every frame, and what became of it, as a pcapng file. Of large frames the
+    /// start is kept, and of files the first gigabyte.
+    pub capture: Option<PathBuf>,
 }
 
 impl Default for Options {
-    /// 128 MiB: one second of a gigabit.
+    /// 128 MiB, one second of a gigabit, may be held back; nothing is captured.
     fn default() -> Options {
-        Options { held_limit: 128 << 20 }
+        Options { held_limit: 128 << 20, capture: None }
     }
 }
 
@@ -72,6 +85,7 @@ pub struct Fabric {
     links: Links,
     stop: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
+    capture: Option<Writer>,
 }
 
 impl Fabric {
@@ -80,7 +94,7 @@ impl Fabric {
     ///
     /// # Errors
     /// If ports can't be told apart, or an interface can't be opened (missing, no CAP_NET_RAW in
-    /// the namespace, no AF_PACKET in the kernel), or the thread can't be started.
+    /// the namespace, no AF_PACKET in the kernel), or a thread or the capture can't be started.
     pub fn start(ports: Vec<PortSpec>, seed: Seed) -> Result<Fabric, FabricError> {
         Fabric::start_with(ports, seed, &Options::default())
     }
@@ -109,13 +123,19 @@ impl Fabric {
             .map_err(failed("make its stop signal"))?;
         let stop = Arc::new(stop);
         let wakeups = Wakeups::new(&sockets, Arc::clone(&stop)).map_err(failed("make what it waits on"))?;
-        let shared = Arc::new(Shared::new(ports.into_iter().map(|port| port.name).collect()));
-        let forwarder = Forwarder::new(seed, Arc::clone(&shared), sockets, stations, wakeups, options.held_limit);
+        let names: Vec<String> = ports.into_iter().map(|port| port.name).collect();
+        let capture = options.capture.as_ref().map(|path| {
+            let failed = |source| FabricError::Capture { path: path.clone(), source };
+            Writer::start(path, &names).map_err(failed)
+        });
+        let (capture, tap) = capture.transpose()?.unzip();
+        let shared = Arc::new(Shared::new(names, tap));
+        let forwarder = Forwarder::new(seed, Arc::clone(&shared), sockets, stations, wakeups, options);
         let thread = std::thread::Builder::new()
             .name("fabric".to_owned())
             .spawn(move || forwarder.run())
             .map_err(|source| FabricError::Thread { step: "start the thread", source })?;
-        Ok(Fabric { links: Links::new(shared), stop, thread: Some(thread) })
+        Ok(Fabric { links: Links::new(shared), stop, thread: Some(thread), capture })
     }
 
     /// A handle on the links.
@@ -143,6 +163,9 @@ impl Fabric {
         }
         if thread.join().is_err() {
             tracing::error!("the fabric's forwarding thread had panicked");
+        }
+        if let Some(capture) = self.capture.take() {
+            capture.finish();
         }
     }
 }

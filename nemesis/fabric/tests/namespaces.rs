@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use duress_fabric::{Counters, Link, Links, Options, PROBE_WAIT, PortId, Rule};
 
+mod harms;
 mod network;
 
 use network::{Host, PATIENCE, fabric, hosts, prober};
@@ -35,16 +36,17 @@ const TESTS: &[(&str, fn())] = &[
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
-        for (name, _) in TESTS {
+        for (name, _) in TESTS.iter().chain(harms::TESTS) {
             println!("{name}: test");
         }
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
     let exact = arguments.iter().any(|argument| argument == "--exact");
-    let chosen: Vec<_> =
-        TESTS.iter().filter(|(name, _)| if exact { *name == filter } else { name.contains(filter) }).collect();
-    let filtered_out = TESTS.len() - chosen.len();
+    let all: Vec<_> = TESTS.iter().chain(harms::TESTS).collect();
+    let is_chosen = |name: &str| if exact { name == filter } else { name.contains(filter) };
+    let chosen: Vec<_> = all.iter().filter(|(name, _)| is_chosen(name)).collect();
+    let filtered_out = all.len() - chosen.len();
     println!("\nrunning {} tests", chosen.len());
     if let Err(reason) = network::enter_namespaces() {
         let required = std::env::var_os("CI").is_some();
@@ -227,7 +229,7 @@ fn held_frames_are_bounded() {
     const COUNT: u64 = 200;
     let hosts = hosts("bound", 2);
     // Room for some of the frames, of 1042 bytes each, headers and bookkeeping aside.
-    let fabric = fabric(&hosts, &Options { held_limit: 100 * 1042 });
+    let fabric = fabric(&hosts, &Options { held_limit: 100 * 1042, ..Options::default() });
     let links = fabric.links();
     let port = ports(&links);
     links.set(port[0], port[1], Rule::delayed(Duration::from_secs(3600)));

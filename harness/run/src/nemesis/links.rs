@@ -85,7 +85,10 @@ impl Nemesis {
                 return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
             };
             let delay = force.delays.get(link).into_iter().flatten().max().copied().unwrap_or_default();
-            rules.push((duress_fabric::Link { from, to }, Rule { drop: force.cuts.contains_key(link), delay }));
+            rules.push((
+                duress_fabric::Link { from, to },
+                Rule { drop: force.cuts.contains_key(link), delay, ..Rule::OPEN },
+            ));
         }
         links.set_many(&rules);
         Ok(())
