@@ -179,8 +179,8 @@ pub(crate) struct HuntArgs {
     /// Go on after the first finding, and group what is found by what was violated
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// Faults that only the simulator has: power-loss, slow-disk, full-disk, clock-jump,
-    /// clock-rate, slow-node, or none [default: what the scenario's faults imply]
+    /// Kinds of faults beside the scenario's own, as in `duress list faults`: power-loss, slow-disk,
+    /// clock-rate, slow, …, or none [default: what the scenario's faults imply]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) also: Option<Vec<String>>,
     /// How long a finding may be made smaller

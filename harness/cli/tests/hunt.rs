@@ -149,8 +149,8 @@ fn findings_are_grouped_and_coverage_is_kept() {
 
 #[test]
 fn every_extra_fault_can_be_asked_for_and_shows_in_the_coverage() {
-    let kinds = ["power-loss", "slow-disk", "full-disk", "clock-jump", "clock-rate", "slow-node"];
-    let listed = Command::new(env!("CARGO_BIN_EXE_duress")).args(["list", "also"]).output().unwrap();
+    let kinds = ["power-loss", "slow-disk", "full-disk", "clock-jump", "clock-rate", "slow"];
+    let listed = Command::new(env!("CARGO_BIN_EXE_duress")).args(["list", "faults"]).output().unwrap();
     for kind in kinds {
         assert!(text(&listed).contains(kind), "{}", text(&listed));
         let out = tempfile::tempdir().unwrap();

@@ -11,8 +11,8 @@
 //! the n-th sync of a disk): leaving out a fault or an operation leaves the others' decisions as
 //! they were, as far as the run itself still is what it was.
 //!
-//! - [`SimPlan`] says what is run and how network, disks and clocks behave; [`SimFault`] adds to
-//!   the common faults those that only a simulator can inject at will.
+//! - [`SimPlan`] says what is run and how network, disks and clocks behave, and
+//!   which faults are injected: the same as in the real world.
 //! - [`Service`] translates between a history's operations and a machine's requests.
 //! - [`SimRun`] is what comes out: the history, a hash of everything that happened, statistics,
 //!   and [`Coverage`]: which faults met whom in which situation.
