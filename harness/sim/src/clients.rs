@@ -92,7 +92,9 @@ pub(crate) struct Seat<M: Machine> {
     /// Counts what the client host waits for; what belongs to an earlier one is void.
     attempt: u32,
     pub(crate) doing: Option<Doing<M>>,
-    /// When the attempt's time is up, and for when that has been put down.
+    /// When the attempt's time is up by the host's clock, when that is, and for when that has been
+    /// put down.
+    deadline: u64,
     timeout_at: u64,
     alarm_at: Option<u64>,
     pub(crate) last_error: SmolStr,
@@ -148,6 +150,7 @@ where
             operations: 0,
             attempt: 0,
             doing: None,
+            deadline: 0,
             timeout_at: 0,
             alarm_at: None,
             last_error: SmolStr::default(),
@@ -350,7 +353,8 @@ where
         match action {
             Action::Send { to, within } => {
                 let within = nanos(within);
-                state.timeout_at = clock.when(clock.monotonic(now) + within, now);
+                state.deadline = clock.monotonic(now) + within;
+                state.timeout_at = clock.when(state.deadline, now);
                 self.arm(seat);
                 self.ask(seat, usize::from(to.0), within);
             }
@@ -363,6 +367,18 @@ where
                     let done = self.service.completion(&doing.op, outcome);
                     self.finish(seat, done);
                 }
+            }
+        }
+    }
+
+    /// A client host's clocks have changed, and its timeouts go by them.
+    pub(crate) fn client_waits_anew(&mut self, client: usize) {
+        let now = self.s.now;
+        for seat in 0..self.s.seats.len() {
+            let state = &mut self.s.seats[seat];
+            if state.client == client && state.doing.as_ref().is_some_and(|doing| doing.waiting) {
+                state.timeout_at = self.s.hosts[client].clock.when(state.deadline, now);
+                self.arm(seat as u32);
             }
         }
     }

@@ -159,6 +159,7 @@ where
             state.disk.corrupt(which, |bytes| M::read_log(config, bytes));
         }
         state.life += 1;
+        state.clock.restart(self.s.now);
         let (left, recovered) = state.disk.start();
         if state.life > 1 {
             self.s.coverage.count("restart", "node", left.words());
@@ -368,7 +369,7 @@ where
         };
         let deadline = state.timers[at].2;
         if state.clock.monotonic(now) < deadline {
-            // The clock was slowed down since.
+            // The clock is slower than when that was reckoned.
             let (when, life) = (state.clock.when(deadline, now), state.life);
             return self.at(when, Event::Node { node, input: NodeInput::Timer { life, timer, generation } });
         }
@@ -379,11 +380,10 @@ where
         self.step(node, Input::Timer(timer));
     }
 
-    /// The node's clocks run at another rate from now on, and its timers with them.
-    pub(crate) fn set_node_rate(&mut self, node: u16, ppm: i32) {
+    /// The node's clocks have changed, and its timers go by them.
+    pub(crate) fn wait_anew(&mut self, node: u16) {
         let now = self.s.now;
         let state = &mut self.s.nodes[usize::from(node)];
-        state.clock.set_rate(ppm, now);
         let life = state.life;
         for at in 0..self.s.nodes[usize::from(node)].timers.len() {
             let state = &mut self.s.nodes[usize::from(node)];

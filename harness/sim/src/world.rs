@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use crate::calendar::Calendar;
 use crate::clients::{ClientHost, Final, Idle, Seat};
-use crate::clock::EPOCH;
+use crate::clock::{Clock, EPOCH};
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::network::{Links, host_key};
@@ -223,8 +223,7 @@ impl<M: Machine> State<M> {
                 None => &mut self.nodes[host].clock,
                 Some(client) => &mut self.hosts[client].clock,
             };
-            clock.set_rate(rate as i32, 0);
-            clock.jump(ahead);
+            *clock = Clock::new(ahead, rate as i32);
         }
     }
 }

@@ -23,7 +23,7 @@ fn plan(seed: u64, nodes: usize) -> SimPlan {
 }
 
 fn timed(number: u64, at: u64, lasts: u64, fault: Fault, when: Option<Trigger>) -> Timed {
-    Timed { number, at: ms(at), lasts: ms(lasts), fault: fault, when }
+    Timed { number, at: ms(at), lasts: ms(lasts), fault, when }
 }
 
 fn paxos_run(plan: &SimPlan) -> SimRun {

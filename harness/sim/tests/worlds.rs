@@ -135,7 +135,7 @@ fn air_traffic_control(seed: u64, failover: Failover, nodes: usize) -> (SimRun, 
     }
     let fault = Fault::from(Grudge::Links { links, one_way: false });
     let (at, lasts) = (Duration::from_secs(1), Duration::from_secs(3));
-    plan.schedule = vec![Timed { number: 1, at, lasts, fault: fault, when: None }];
+    plan.schedule = vec![Timed { number: 1, at, lasts, fault, when: None }];
     let seed = Seed(seed).derive("target");
     let config = primary_backup::Config { failover, ..primary_backup::Config::new(nodes as u16, seed) };
     run_registers(&mut world, &plan, &config, true)

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use duress_fault::{ClockChange, DiskHarm, HostHarm, Share};
+use duress_fault::{DiskHarm, HostHarm, Share};
 use duress_history::{Host, Stage};
 use duress_machine::Machine;
 use duress_machine::client::Answer;
 
+use super::Measured;
 use crate::Service;
 use crate::phases::nanos;
 use crate::world::{InForce, Running};
@@ -15,7 +16,7 @@ use crate::world::{InForce, Running};
 pub(super) fn simulated(harm: &HostHarm) -> bool {
     match harm {
         HostHarm::Kill | HostHarm::Stop | HostHarm::Slow(_) | HostHarm::PowerLoss { .. } => true,
-        HostHarm::Clock { change, .. } => matches!(change, ClockChange::Jump(_) | ClockChange::Rate(_)),
+        HostHarm::Clock { .. } => true,
         HostHarm::Disk(harm) => matches!(harm, DiskHarm::Slow(_) | DiskHarm::Full),
         _ => false,
     }
@@ -28,19 +29,13 @@ where
     /// Does to one host what a fault does.
     pub(super) fn strike(&mut self, host: usize, harm: HostHarm) {
         let nodes = self.plan.nodes.len();
-        let now = self.s.now;
+        if let HostHarm::Clock { clocks, change } = harm {
+            return self.skew(host, (clocks, change), false);
+        }
         if let Some(client) = host.checked_sub(nodes) {
-            match harm {
-                HostHarm::Stop => {
-                    self.s.hosts[client].paused_by += 1;
-                    self.stop_client(client);
-                }
-                HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.hosts[client].clock.jump(by),
-                HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
-                    let clock = &mut self.s.hosts[client].clock;
-                    clock.set_rate(clock.ppm() + ppm, now);
-                }
-                _ => {}
+            if harm == HostHarm::Stop {
+                self.s.hosts[client].paused_by += 1;
+                self.stop_client(client);
             }
             return;
         }
@@ -58,11 +53,6 @@ where
             }
             HostHarm::Disk(DiskHarm::Slow(by)) => self.s.nodes[host].disk.slower += nanos(by),
             HostHarm::Disk(DiskHarm::Full) => self.s.nodes[host].disk.full = true,
-            HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.nodes[host].clock.jump(by),
-            HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
-                let ppm = self.s.nodes[host].clock.ppm() + ppm;
-                self.set_node_rate(node, ppm);
-            }
             HostHarm::Slow(share) => self.s.nodes[host].slow.push(share),
             _ => {}
         }
@@ -71,22 +61,17 @@ where
     /// Undoes it. Returns whether the host has to start.
     pub(super) fn relieve(&mut self, host: usize, harm: HostHarm) -> bool {
         let nodes = self.plan.nodes.len();
-        let now = self.s.now;
+        if let HostHarm::Clock { clocks, change } = harm {
+            self.skew(host, (clocks, change), true);
+            return false;
+        }
         if let Some(client) = host.checked_sub(nodes) {
-            match harm {
-                HostHarm::Stop => {
-                    let state = &mut self.s.hosts[client];
-                    state.paused_by -= 1;
-                    if state.paused_by == 0 {
-                        self.resume_client(client);
-                    }
+            if harm == HostHarm::Stop {
+                let state = &mut self.s.hosts[client];
+                state.paused_by -= 1;
+                if state.paused_by == 0 {
+                    self.resume_client(client);
                 }
-                HostHarm::Clock { change: ClockChange::Jump(by), .. } => self.s.hosts[client].clock.jump(-by),
-                HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
-                    let clock = &mut self.s.hosts[client].clock;
-                    clock.set_rate(clock.ppm() - ppm, now);
-                }
-                _ => {}
             }
             return false;
         }
@@ -102,11 +87,6 @@ where
             }
             HostHarm::Disk(DiskHarm::Slow(by)) => state.disk.slower -= nanos(by),
             HostHarm::Disk(DiskHarm::Full) => state.disk.full = false,
-            HostHarm::Clock { change: ClockChange::Jump(by), .. } => state.clock.jump(-by),
-            HostHarm::Clock { change: ClockChange::Rate(ppm), .. } => {
-                let ppm = state.clock.ppm() - ppm;
-                self.set_node_rate(node, ppm);
-            }
             HostHarm::Slow(share) => {
                 if let Some(at) = state.slow.iter().position(|other| *other == share) {
                     state.slow.swap_remove(at);
@@ -124,26 +104,22 @@ where
     }
 
     /// The state of one host against what is claimed of it.
-    pub(super) fn measure_host(&self, one: &InForce, harm: HostHarm, host: usize, stage: Stage) -> (String, bool) {
+    pub(super) fn measure_host(
+        &self,
+        one: &InForce,
+        harm: HostHarm,
+        host: usize,
+        stage: Stage,
+        figures: &mut Measured,
+    ) -> (String, bool) {
         let nodes = self.plan.nodes.len();
-        let now = self.s.now;
         let name = match host.checked_sub(nodes) {
             None => &self.plan.nodes[host],
             Some(client) => &self.plan.clients[client],
         };
-        let clock = match host.checked_sub(nodes) {
-            None => &self.s.nodes[host].clock,
-            Some(client) => &self.s.hosts[client].clock,
-        };
         let start = stage == Stage::Start;
         match harm {
-            HostHarm::Clock { change: ClockChange::Jump(_), .. } => {
-                let ahead = clock.offset(now);
-                (format!("the wall clock of {name} is {} ms ahead", ahead / 1_000_000), true)
-            }
-            HostHarm::Clock { change: ClockChange::Rate(_), .. } => {
-                (format!("the clocks of {name} run {} ppm fast", clock.ppm()), true)
-            }
+            HostHarm::Clock { clocks, change } => self.measure_clocks(one, (clocks, change), host, stage, figures),
             HostHarm::Disk(DiskHarm::Slow(by)) => {
                 let slower = self.s.nodes.get(host).map_or(0, |node| node.disk.slower);
                 let words = format!("a sync of {name} takes {:?} longer", Duration::from_nanos(slower));

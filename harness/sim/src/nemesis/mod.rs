@@ -5,6 +5,7 @@
 //! start, an end and the evidence for both in the history. The evidence is found by looking at
 //! what the faults act upon, not at what the nemesis believes to have done.
 
+mod clocks;
 mod coverage;
 mod hosts;
 mod links;
@@ -320,15 +321,16 @@ where
         };
         let mut wrong = Vec::new();
         let mut seen = Vec::new();
+        let mut figures = Measured::new();
         for host in self.victims(&one.resolved) {
-            let (claim, ok) = self.measure_host(one, harm, host, stage);
+            let (claim, ok) = self.measure_host(one, harm, host, stage, &mut figures);
             if ok { seen.push(claim) } else { wrong.push(claim) }
         }
         if seen.is_empty() && wrong.is_empty() {
             wrong.push("the fault hit nothing".into());
         }
         let proven = wrong.is_empty();
-        (proven, if proven { seen } else { wrong }.join(", "), Measured::new())
+        (proven, if proven { seen } else { wrong }.join(", "), figures)
     }
 }
 
