@@ -169,7 +169,7 @@ mod tests {
                 let setting = settings[if n[0] > 2 { 0 } else { n[0] as usize }];
                 let (before, after) = (setting.tell(n[1]), setting.tell(n[3]));
                 // Whole microseconds of true time are whole microseconds of a fast clock's time.
-                let microsecond = 2_000 + (setting.rate.max(0) / ONE) * 1_000;
+                let microsecond = 2_001 + setting.rate.max(0) / (ONE / 1_000);
                 let rough = [0, 0, 0, microsecond, 1_000_000_000][n[0] as usize];
                 // A strobe may flip in between.
                 let flips = setting.period > 0
