@@ -66,6 +66,11 @@ impl Backing {
         openat(&self.objects, object(inode).as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
     }
 
+    /// Opens a file in the directory, to read it.
+    pub(crate) fn shown(&self, path: &Path) -> nix::Result<File> {
+        openat(&self.root, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+    }
+
     /// Makes an object of a file that is in the directory.
     pub(crate) fn adopt(&self, inode: u64, path: &Path) -> nix::Result<()> {
         linkat(&self.root, path, &self.objects, object(inode).as_str(), AtFlags::empty())

@@ -27,4 +27,5 @@ mod volume;
 
 pub use error::DiskError;
 pub use mount::{DEVICE, Disk, device};
-pub use volume::{Conditions, Counters, Flip, Loss, OWN_PREFIX, Syncs};
+pub use tree::OWN_PREFIX;
+pub use volume::{Conditions, Counters, Flip, Loss, Syncs};

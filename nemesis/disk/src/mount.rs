@@ -111,6 +111,15 @@ impl Disk {
         lock(&self.volume).as_ref().map(|volume| volume.counters).unwrap_or_default()
     }
 
+    /// The durable content of a file, as it would be found after a power loss: `None` if it has no
+    /// durable name. `path` is relative to the disk's root.
+    ///
+    /// # Errors
+    /// If the backing directory fails.
+    pub fn durable(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+        Ok(self.with("look at what is durable of", |volume| volume.durable(path))?.flatten())
+    }
+
     /// The power fails: what is not durable is gone, whatever was open fails with `EIO`. With a
     /// seed, sectors of the latest write survive, chosen by it. Those who use the disk should be
     /// dead.

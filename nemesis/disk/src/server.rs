@@ -15,7 +15,7 @@ use fuser::{
 };
 
 use crate::content::Content;
-use crate::tree::{Directory, Kind, Owner};
+use crate::tree::{Directory, Kind, Owner, is_own};
 use crate::volume::Volume;
 
 /// Nothing is cached by the kernel: what it knows of names and attributes is good for one call.
@@ -47,13 +47,16 @@ impl Server {
     /// The same, and answers: at once, or late if the disk is slow.
     fn slowly<T: Send + 'static>(
         &self,
+        inode: INodeNo,
         work: impl FnOnce(&mut Volume) -> nix::Result<T>,
         answer: impl FnOnce(Result<T, Errno>) + Send + 'static,
     ) {
         let mut slow = Duration::ZERO;
         let result = self.with(|volume| {
             slow = volume.conditions.slow;
-            volume.counters.slowed += u64::from(!slow.is_zero());
+            if !slow.is_zero() {
+                volume.count(inode.0, |counters| &mut counters.slowed);
+            }
             work(volume)
         });
         if slow.is_zero() {
@@ -298,7 +301,7 @@ impl Filesystem for Server {
         reply: ReplyData,
     ) {
         let work = |volume: &mut Volume| volume.read(inode.0, handle.0, offset, size.into());
-        self.slowly(work, |read| match read {
+        self.slowly(inode, work, |read| match read {
             Ok(data) => reply.data(&data),
             Err(errno) => reply.error(errno),
         });
@@ -318,7 +321,7 @@ impl Filesystem for Server {
     ) {
         let length = data.len() as u32;
         let work = |volume: &mut Volume| volume.write(inode.0, handle.0, offset, data, synchronous(flags));
-        self.slowly(work, move |written| match written {
+        self.slowly(inode, work, move |written| match written {
             Ok(()) => reply.written(length),
             Err(errno) => reply.error(errno),
         });
@@ -342,11 +345,11 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _request: &Request, inode: INodeNo, handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        self.slowly(move |volume| volume.sync_file(inode.0, handle.0), |done| empty(done, reply));
+        self.slowly(inode, move |volume| volume.sync_file(inode.0, handle.0), |done| empty(done, reply));
     }
 
     fn fsyncdir(&self, _request: &Request, inode: INodeNo, _handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
-        self.slowly(move |volume| volume.sync_directory(inode.0), |done| empty(done, reply));
+        self.slowly(inode, move |volume| volume.sync_directory(inode.0), |done| empty(done, reply));
     }
 
     fn readdir(&self, _request: &Request, inode: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -358,7 +361,8 @@ impl Filesystem for Server {
                 _ => FileType::RegularFile,
             };
             let own = [(OsStr::new("."), inode.0), (OsStr::new(".."), directory.parent)];
-            let names = directory.entries.iter().map(|(name, inode)| (name.as_os_str(), *inode));
+            let listed = directory.entries.iter().filter(|(name, _)| !is_own(name));
+            let names = listed.map(|(name, inode)| (name.as_os_str(), *inode));
             for (next, (name, inode)) in (1_u64..).zip(own.into_iter().chain(names)).skip(offset as usize) {
                 if reply.add(INodeNo(inode), next, of(inode), name) {
                     break;

@@ -20,6 +20,10 @@ use crate::content::Content;
 /// The inode of the root, which has no name.
 pub(crate) const ROOT: u64 = 1;
 
+/// Files whose names begin like this are the harness's own, for its probes: they are not listed, no
+/// counter counts them, and neither torn writes nor flipped bits are theirs.
+pub const OWN_PREFIX: &str = ".duress";
+
 /// Names may be this long, in bytes, as in other file systems.
 const MAX_NAME: usize = 255;
 
@@ -68,6 +72,8 @@ pub(crate) struct Inode {
     pub(crate) names: u32,
     /// How many names are durable.
     pub(crate) durable_names: u32,
+    /// It was made by the harness, and what happens to it is nobody's business.
+    pub(crate) own: bool,
     /// Its object, while somebody uses it.
     object: Option<File>,
 }
@@ -76,7 +82,18 @@ impl Inode {
     pub(crate) fn new(kind: Kind, owner: Owner) -> Inode {
         let now = SystemTime::now();
         let (accessed, modified, changed) = (now, now, now);
-        Inode { kind, owner, accessed, modified, changed, opens: 0, names: 0, durable_names: 0, object: None }
+        Inode {
+            kind,
+            owner,
+            accessed,
+            modified,
+            changed,
+            opens: 0,
+            names: 0,
+            durable_names: 0,
+            own: false,
+            object: None,
+        }
     }
 
     /// Its content was changed now.
@@ -173,7 +190,7 @@ impl Tree {
         };
         let inode = self.add(kind, owner);
         let made = self.inode_mut(inode)?;
-        (made.object, made.names) = (object, 1);
+        (made.object, made.names, made.own) = (object, 1, is_own(name));
         self.directory_mut(parent)?.entries.insert(name.to_owned(), inode);
         self.inode_mut(parent)?.touch();
         Ok(inode)
@@ -451,7 +468,7 @@ impl Tree {
                 Kind::Directory(directory) => {
                     let differs = |name: &&OsString| directory.entries.get(*name) != directory.durable.get(*name);
                     let all: BTreeSet<&OsString> = directory.entries.keys().chain(directory.durable.keys()).collect();
-                    lost += all.iter().filter(|name| differs(name)).count() as u64;
+                    lost += all.iter().filter(|name| differs(name) && !is_own(name)).count() as u64;
                     directory.entries = directory.durable.clone();
                 }
                 Kind::Link(_) => {}
@@ -496,6 +513,11 @@ impl Tree {
         }
         files
     }
+}
+
+/// Whether a name is one of the harness's own.
+pub(crate) fn is_own(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes())
 }
 
 /// The number of a system's error.

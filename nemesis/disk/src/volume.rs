@@ -2,6 +2,7 @@
 //! loss leaves.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,14 +14,11 @@ use nix::errno::Errno;
 use crate::DiskError;
 use crate::backing::{Backing, permit};
 use crate::content::{Content, MAX_LENGTH};
-use crate::tree::{Directory, Kind, Owner, ROOT, Tree, errno};
+use crate::tree::{Directory, Kind, Owner, ROOT, Tree, errno, is_own};
 
 /// More unsynced bytes than this are not kept: the file that has them is made durable, as a kernel
 /// writes back what has waited for long.
 const MAX_UNSYNCED: u64 = 64 << 20;
-
-/// Files whose names begin like this are the harness's own: no bit of them is flipped.
-pub const OWN_PREFIX: &str = ".duress";
 
 /// What syncs do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,20 +193,27 @@ impl Volume {
         self.tree.backing.close()
     }
 
-    /// Something is to be changed.
-    fn change(&mut self) -> nix::Result<()> {
+    /// Counts something that happened to a file, unless it is the harness's own.
+    pub(crate) fn count(&mut self, inode: u64, counter: impl FnOnce(&mut Counters) -> &mut u64) {
+        if self.tree.inode(inode).is_ok_and(|inode| !inode.own) {
+            *counter(&mut self.counters) += 1;
+        }
+    }
+
+    /// An inode is to be changed.
+    fn change(&mut self, inode: u64) -> nix::Result<()> {
         if self.conditions.read_only {
-            self.counters.read_only += 1;
+            self.count(inode, |counters| &mut counters.read_only);
             return Err(Errno::EROFS);
         }
         Ok(())
     }
 
-    /// Something is to be changed that needs more room.
-    fn grow(&mut self) -> nix::Result<()> {
-        self.change()?;
+    /// An inode is to be changed so that it needs more room.
+    fn grow(&mut self, inode: u64) -> nix::Result<()> {
+        self.change(inode)?;
         if self.conditions.full {
-            self.counters.no_space += 1;
+            self.count(inode, |counters| &mut counters.no_space);
             return Err(Errno::ENOSPC);
         }
         Ok(())
@@ -216,25 +221,25 @@ impl Volume {
 
     /// Makes an empty file, a directory or a link.
     pub(crate) fn make(&mut self, parent: u64, name: &OsStr, kind: Kind, owner: Owner) -> nix::Result<u64> {
-        self.grow()?;
+        self.grow(parent)?;
         self.tree.make(parent, name, kind, owner)
     }
 
     /// Gives a file another name.
     pub(crate) fn link(&mut self, inode: u64, parent: u64, name: &OsStr) -> nix::Result<()> {
-        self.grow()?;
+        self.grow(parent)?;
         self.tree.link(inode, parent, name)
     }
 
     /// Removes a name.
     pub(crate) fn unlink(&mut self, parent: u64, name: &OsStr, directory: bool) -> nix::Result<()> {
-        self.change()?;
+        self.change(parent)?;
         self.tree.unlink(parent, name, directory)
     }
 
     /// Renames, instead of whatever has the new name unless `keep` is set.
     pub(crate) fn rename(&mut self, from: (u64, &OsStr), to: (u64, &OsStr), keep: bool) -> nix::Result<()> {
-        self.change()?;
+        self.change(from.0)?;
         if keep && self.tree.lookup(to.0, to.1).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -244,7 +249,7 @@ impl Volume {
     /// Opens a file, perhaps for writing. Returns what the other calls know it by.
     pub(crate) fn open_file(&mut self, inode: u64, write: bool) -> nix::Result<u64> {
         if write {
-            self.change()?;
+            self.change(inode)?;
         }
         self.tree.content(inode)?;
         self.tree.open(inode)?;
@@ -264,9 +269,9 @@ impl Volume {
     /// Reads from a file.
     pub(crate) fn read(&mut self, inode: u64, handle: u64, offset: u64, length: u64) -> nix::Result<Vec<u8>> {
         self.check(handle)?;
-        self.counters.reads += 1;
+        self.count(inode, |counters| &mut counters.reads);
         if self.conditions.read_error {
-            self.counters.reads_failed += 1;
+            self.count(inode, |counters| &mut counters.reads_failed);
             return Err(Errno::EIO);
         }
         let (content, object) = self.tree.content(inode)?;
@@ -276,21 +281,23 @@ impl Volume {
     /// Writes to a file, and makes it durable at once if `sync` is set.
     pub(crate) fn write(&mut self, inode: u64, handle: u64, offset: u64, data: &[u8], sync: bool) -> nix::Result<()> {
         self.check(handle)?;
-        self.counters.writes += 1;
+        self.count(inode, |counters| &mut counters.writes);
         let end = offset.saturating_add(data.len() as u64);
         if end > MAX_LENGTH {
             return Err(Errno::EFBIG);
         }
-        self.change()?;
+        self.change(inode)?;
         if end > self.tree.content(inode)?.0.size() {
-            self.grow()?;
+            self.grow(inode)?;
         }
         self.tracked(inode, |content, _| {
             content.write(offset, data);
             Ok(())
         })?;
         self.tree.inode_mut(inode)?.touch();
-        self.latest = Some(Write { inode, offset, length: data.len() as u64 });
+        if !self.tree.inode(inode)?.own {
+            self.latest = Some(Write { inode, offset, length: data.len() as u64 });
+        }
         if self.unsynced > MAX_UNSYNCED {
             self.write_back()?;
         }
@@ -302,9 +309,9 @@ impl Volume {
         if size > MAX_LENGTH {
             return Err(Errno::EFBIG);
         }
-        self.change()?;
+        self.change(inode)?;
         if size > self.tree.content(inode)?.0.size() {
-            self.grow()?;
+            self.grow(inode)?;
         }
         self.tracked(inode, |content, _| {
             content.truncate(size);
@@ -318,12 +325,12 @@ impl Volume {
     /// Makes a file at least so long.
     pub(crate) fn allocate(&mut self, inode: u64, handle: u64, end: u64) -> nix::Result<()> {
         self.check(handle)?;
-        if end > self.tree.content(inode)?.0.size() { self.truncate(inode, end) } else { self.change() }
+        if end > self.tree.content(inode)?.0.size() { self.truncate(inode, end) } else { self.change(inode) }
     }
 
     /// Changes permissions or owners.
     pub(crate) fn own(&mut self, inode: u64, change: impl FnOnce(&mut Owner)) -> nix::Result<()> {
-        self.change()?;
+        self.change(inode)?;
         let changed = self.tree.inode_mut(inode)?;
         change(&mut changed.owner);
         changed.changed = std::time::SystemTime::now();
@@ -343,10 +350,10 @@ impl Volume {
     }
 
     fn sync(&mut self, inode: u64) -> nix::Result<()> {
-        self.counters.syncs += 1;
+        self.count(inode, |counters| &mut counters.syncs);
         let dirty = self.tree.content(inode)?.0.is_dirty();
         if self.conditions.read_only && dirty {
-            return self.change();
+            return self.change(inode);
         }
         match self.conditions.syncs {
             Syncs::Work => {
@@ -355,11 +362,11 @@ impl Volume {
                 Ok(())
             }
             Syncs::Lie => {
-                self.counters.syncs_lied += 1;
+                self.count(inode, |counters| &mut counters.syncs_lied);
                 Ok(())
             }
             Syncs::Fail => {
-                self.counters.syncs_failed += 1;
+                self.count(inode, |counters| &mut counters.syncs_failed);
                 self.tracked(inode, |content, _| {
                     content.fail_sync();
                     Ok(())
@@ -371,15 +378,15 @@ impl Volume {
 
     /// A sync of a directory.
     pub(crate) fn sync_directory(&mut self, inode: u64) -> nix::Result<()> {
-        self.counters.syncs += 1;
+        self.count(inode, |counters| &mut counters.syncs);
         match self.conditions.syncs {
             Syncs::Work => self.tree.sync_directory(inode),
             Syncs::Lie => {
-                self.counters.syncs_lied += 1;
+                self.count(inode, |counters| &mut counters.syncs_lied);
                 Ok(())
             }
             Syncs::Fail => {
-                self.counters.syncs_failed += 1;
+                self.count(inode, |counters| &mut counters.syncs_failed);
                 Err(Errno::EIO)
             }
         }
@@ -414,6 +421,19 @@ impl Volume {
         Ok(())
     }
 
+    /// The durable content of a file with a durable name.
+    pub(crate) fn durable(&self, path: &Path) -> nix::Result<Option<Vec<u8>>> {
+        match self.tree.backing.shown(path) {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(|error| errno(&error))?;
+                Ok(Some(bytes))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// The power fails: what is not durable is gone, and nothing is open any more. With a seed, the
     /// latest write survives in part.
     pub(crate) fn power_loss(&mut self, torn: Option<Seed>) -> nix::Result<Loss> {
@@ -430,6 +450,7 @@ impl Volume {
         for (number, inode) in &self.tree.inodes {
             if let Kind::File(content) = &inode.kind
                 && inode.names > 0
+                && !inode.own
             {
                 loss.bytes += if kept.contains(number) { content.unsynced() } else { content.size() };
             }
@@ -449,10 +470,12 @@ impl Volume {
     /// if there is anything else, since files are often filled up with those. Returns nothing if
     /// there is no such byte, and otherwise the file's inode as well.
     pub(crate) fn flip(&mut self, seed: Seed) -> nix::Result<Option<(u64, Flip)>> {
-        let own = |path: &Path| {
-            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes()))
-        };
-        let files: Vec<(PathBuf, u64)> = self.tree.durable_files().into_iter().filter(|(path, _)| !own(path)).collect();
+        let files: Vec<(PathBuf, u64)> = self
+            .tree
+            .durable_files()
+            .into_iter()
+            .filter(|(_, inode)| self.tree.inode(*inode).is_ok_and(|inode| !inode.own))
+            .collect();
         for (at, file) in duress_seed::shuffled(seed, &[0], files.len()).into_iter().enumerate() {
             let (path, inode) = &files[file];
             let (content, object) = self.tree.content(*inode)?;
@@ -503,7 +526,7 @@ impl Tree {
     fn adopt(&mut self, parent: u64, name: OsString, kind: Kind, owner: Owner) -> u64 {
         let inode = self.add(kind, owner);
         if let Some(made) = self.inodes.get_mut(&inode) {
-            (made.names, made.durable_names) = (1, 1);
+            (made.names, made.durable_names, made.own) = (1, 1, is_own(&name));
         }
         if let Some(Kind::Directory(directory)) = self.inodes.get_mut(&parent).map(|parent| &mut parent.kind) {
             directory.entries.insert(name.clone(), inode);

@@ -94,6 +94,27 @@ pub(crate) fn syncs_fail_and_are_not_tried_again() {
     assert_eq!(mounted.disk.counters().syncs_failed, 2);
 }
 
+pub(crate) fn the_harness_s_own_files_leave_no_trace() {
+    let mounted = Mounted::new();
+    let probe = mounted.durable(".duress-probe", b"kept");
+    let node = mounted.durable("file", &[1; 2000]);
+    let before = mounted.disk.counters();
+    writable(&node).write_all_at(&[2; 2000], 0).unwrap();
+    writable(&probe).write_all_at(b"lost", 0).unwrap();
+    assert_eq!(fs::read(&probe).unwrap(), b"lost");
+    assert_eq!(mounted.disk.durable(Path::new(".duress-probe")).unwrap().unwrap(), b"kept");
+    assert_eq!(mounted.disk.durable(Path::new("nothing")).unwrap(), None);
+    let listed: Vec<_> = fs::read_dir(&mounted.root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(listed, ["file"]);
+    // The latest write was the probe's, and yet it is the node's that is torn.
+    let loss = mounted.disk.power_loss(Some(Seed(1))).unwrap();
+    assert_eq!(loss.bytes + loss.torn, 2000);
+    assert!(loss.torn > 0);
+    assert_eq!(fs::read(&probe).unwrap(), b"kept");
+    let after = mounted.disk.counters();
+    assert_eq!((after.writes - before.writes, after.reads - before.reads), (1, 0));
+}
+
 pub(crate) fn syncs_lie() {
     let mounted = Mounted::new();
     let path = mounted.durable("file", b"before");

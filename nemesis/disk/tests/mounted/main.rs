@@ -31,6 +31,7 @@ const TESTS: &[(&str, fn())] = &[
     ("power_losses_say_what_they_took", faults::power_losses_say_what_they_took),
     ("syncs_fail_and_are_not_tried_again", faults::syncs_fail_and_are_not_tried_again),
     ("syncs_lie", faults::syncs_lie),
+    ("the_harness_s_own_files_leave_no_trace", faults::the_harness_s_own_files_leave_no_trace),
     ("a_full_disk_takes_no_more", faults::a_full_disk_takes_no_more),
     ("a_read_only_disk_changes_nothing", faults::a_read_only_disk_changes_nothing),
     ("a_slow_disk_delays_each_call_and_not_the_others", faults::a_slow_disk_delays_each_call_and_not_the_others),
