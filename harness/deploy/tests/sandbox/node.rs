@@ -72,7 +72,10 @@ fn hungry() -> ExitCode {
     for wish in BufReader::new(control).lines() {
         let went = match wish.expect("a wish").split_once(' ') {
             None => fs::File::open("/dev/null").map(|file| files.push(file)).map_err(|e| e.to_string()),
-            Some(("close", _)) => Ok(drop(files.remove(0))),
+            Some(("close", _)) => {
+                files.remove(0);
+                Ok(())
+            }
             Some((_, bytes)) => {
                 let mut taken: Vec<u8> = Vec::new();
                 let room = taken.try_reserve_exact(bytes.parse().expect("a number"));
