@@ -20,6 +20,17 @@ pub const FAILURES: &[&str] = &[
     "fatal error: ",
 ];
 
+/// What a program writes when it can't have more memory: no fault of its own if it was given
+/// none.
+pub const OUT_OF_MEMORY: &[&str] =
+    &["memory allocation of", "java.lang.OutOfMemoryError", "fatal error: runtime: out of memory"];
+
+/// A log without the lines that hold one of the patterns; the others keep their numbers.
+pub fn without(log: &str, patterns: &[&str]) -> String {
+    let keep = |line: &str| !patterns.iter().any(|pattern| line.contains(pattern));
+    log.split('\n').map(|line| if keep(line) { line } else { "" }).collect::<Vec<_>>().join("\n")
+}
+
 /// No more lines than this are quoted, and of each only so many characters.
 const QUOTED: usize = 10;
 const WIDTH: usize = 200;
@@ -68,6 +79,14 @@ mod tests {
         let report = check([("n1", "all is well\n"), ("n2", log)], FAILURES);
         assert_eq!(report.verdict, Verdict::Invalid);
         assert!(report.summary.contains("n2, line 2: thread 'main' panicked"), "{}", report.summary);
+    }
+
+    #[test]
+    fn what_a_fault_brought_about_is_left_out() {
+        let log = "starting\nmemory allocation of 7 bytes failed\nthread 'main' panicked at src/main.rs:1:1:\n";
+        let rest = without(log, OUT_OF_MEMORY);
+        assert_eq!(rest, "starting\n\nthread 'main' panicked at src/main.rs:1:1:\n");
+        assert!(check([("n1", rest.as_str())], FAILURES).summary.contains("n1, line 3"));
     }
 
     #[test]

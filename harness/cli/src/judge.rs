@@ -1,10 +1,12 @@
 //! From a run directory to a verdict: the same way for `duress run` and `duress check`.
 
+use std::collections::BTreeSet;
 use std::io::{BufReader, IsTerminal, Read, Seek, SeekFrom};
 use std::process::ExitCode;
 
 use duress_checkers::{Budget, Results, Run, check_all, log_patterns};
-use duress_history::jsonl;
+use duress_fault::Kind;
+use duress_history::{Event, EventKind, Host, jsonl};
 use duress_report::terminal;
 use duress_run::Ended;
 use duress_scenario::Scenario;
@@ -48,7 +50,13 @@ fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Res
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
     let mut results = check_all(&run, &assemble::checkers(scenario), budget);
-    let logs = logs(directory);
+    let mut logs = logs(directory);
+    let starved = starved(&stored.events);
+    for (node, log) in &mut logs {
+        if node.split(' ').next().is_some_and(|name| starved.contains(name)) {
+            *log = log_patterns::without(log, log_patterns::OUT_OF_MEMORY);
+        }
+    }
     if !logs.is_empty() {
         let logs = logs.iter().map(|(node, log)| (node.as_str(), log.as_str()));
         results.reports.push(log_patterns::check(logs, log_patterns::FAILURES));
@@ -58,6 +66,15 @@ fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Res
     std::fs::write(directory.results(), text + "\n")
         .map_err(|e| Failure::infrastructure(&format!("can't write {}", directory.results().display()), e))?;
     Ok(Judged { results, facts: facts(directory) })
+}
+
+/// The nodes that were given too little memory: that they say so is no failure of theirs.
+fn starved(events: &[Event]) -> BTreeSet<Host> {
+    let faults = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Fault(fault) if fault.kind == Kind::Memory.name() => Some(&fault.hosts),
+        _ => None,
+    });
+    faults.flatten().cloned().collect()
 }
 
 /// No more than this is read of the end of a node's log, in bytes.

@@ -1,13 +1,14 @@
 //! The processes of a run: nodes and client hosts, their control channels, and what is known of
 //! them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use duress_deploy::{Local, Process, ProcessSpec, ProcessState};
+use duress_deploy::{Local, Process, ProcessSpec, ProcessState, Resource};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, NodeReport, Stage};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,12 @@ struct Node {
     report: Option<NodeReport>,
     /// An unscheduled fault that keeps it down.
     down_by: Option<(u64, SmolStr)>,
+    /// How many faults are in force of which it may die.
+    mortal: usize,
+    /// How often it has died of such faults.
+    deaths: u64,
+    /// Limits in force, which every life has.
+    limits: BTreeMap<Resource, u64>,
 }
 
 struct ClientHost {
@@ -117,7 +124,10 @@ impl Cluster {
             return Ok(());
         }
         let spec = self.target.node(node, &self.addresses, &data)?;
-        let (process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
+        let (mut process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
+        for (resource, limit) in &state.limits {
+            process.set_limit(*resource, Some(*limit))?;
+        }
         let (sender, receiver) = frames::open(control)?;
         state.life += 1;
         let life = state.life;
@@ -176,7 +186,45 @@ impl Cluster {
         self.with_process(host, |process| process.map_or(ProcessState::Gone, |process| process.state()))
     }
 
-    fn with_process<R>(&self, host: &str, f: impl FnOnce(Option<&mut Process>) -> R) -> R {
+    /// A fault comes into force of which a node may die, or goes. The death of a node is such a
+    /// fault's doing as long as one is in force: it stays dead until somebody starts it.
+    pub(crate) fn set_mortal(&self, node: usize, mortal: bool) {
+        let mut state = lock(&self.nodes[node]);
+        if mortal {
+            state.mortal += 1;
+            return;
+        }
+        // It may have died already, and the end of its control channel not been noticed.
+        if state.process.as_ref().is_some_and(|process| process.state() == ProcessState::Gone) {
+            state.process = None;
+            state.control = None;
+            state.report = None;
+            state.deaths += 1;
+            self.sightings.down(&self.node_names[node]);
+        }
+        state.mortal -= 1;
+    }
+
+    /// How often a node has died of faults so far.
+    pub(crate) fn deaths(&self, node: usize) -> u64 {
+        lock(&self.nodes[node]).deaths
+    }
+
+    /// Limits what a node may have, in this life and those that follow, or lifts that limit.
+    pub(crate) fn set_limit(&self, node: usize, resource: Resource, limit: Option<u64>) -> Result<(), RunError> {
+        let mut state = lock(&self.nodes[node]);
+        match limit {
+            Some(limit) => state.limits.insert(resource, limit),
+            None => state.limits.remove(&resource),
+        };
+        match &mut state.process {
+            // One that has just died needs no limits.
+            Some(process) if process.state() != ProcessState::Gone => Ok(process.set_limit(resource, limit)?),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn with_process<R>(&self, host: &str, f: impl FnOnce(Option<&mut Process>) -> R) -> R {
         if let Some(node) = self.node_index(host) {
             return f(lock(&self.nodes[node]).process.as_mut());
         }
@@ -303,6 +351,12 @@ impl Cluster {
         };
         state.control = None;
         state.report = None;
+        if state.mortal > 0 {
+            state.deaths += 1;
+            drop(state);
+            self.sightings.down(&self.node_names[node]);
+            return;
+        }
         let fault = self.next_unscheduled();
         state.down_by = Some((fault, "exit".into()));
         drop(state);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -241,6 +242,15 @@ impl Process {
     pub fn used(&self, resource: Resource) -> Result<u64, DeployError> {
         let used = self.alive().and_then(|pid| limits::used(pid, resource));
         used.map_err(|e| DeployError::kernel(format!("read what process {} uses", self.pid()), e))
+    }
+
+    /// Where TCP sockets on its host listen, in the order of the addresses.
+    ///
+    /// # Errors
+    /// If it has ended, or /proc can't be read.
+    pub fn listening(&self) -> Result<Vec<SocketAddrV4>, DeployError> {
+        let found = self.alive().and_then(procfs::listening);
+        found.map_err(|e| DeployError::kernel(format!("read the sockets of process {}", self.pid()), e))
     }
 
     /// The limit in force on what it may have, as the kernel tells it; the largest number for none.

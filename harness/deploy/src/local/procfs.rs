@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -71,6 +72,28 @@ fn state_letter(stat: &[u8]) -> io::Result<u8> {
         .ok_or_else(|| io::Error::other(format!("not a stat line: {:?}", String::from_utf8_lossy(stat))))
 }
 
+/// Where TCP sockets of a process's network namespace listen, in the order of the addresses. They may
+/// be other processes' as well.
+pub(super) fn listening(pid: u32) -> io::Result<Vec<SocketAddrV4>> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    let mut found: Vec<_> = table.lines().filter_map(listener).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A line of /proc/net/tcp: number, local address, remote address, state, and more.
+fn listener(line: &str) -> Option<SocketAddrV4> {
+    const LISTENING: &str = "0A";
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (address, port) = fields.next()?.split_once(':')?;
+    if fields.nth(1)? != LISTENING {
+        return None;
+    }
+    // The address is in network order, written as a number of this machine.
+    let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+    Some(SocketAddrV4::new(address.into(), u16::from_str_radix(port, 16).ok()?))
+}
+
 /// CPU time used by a process and its threads so far, user and system, to the nanosecond.
 pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32))?;
@@ -93,6 +116,17 @@ mod tests {
     fn names_do_not_confuse_the_state() {
         assert_eq!(state_letter(b"7 (a) R (b)) T 1 7").expect("a stat line"), b'T');
         assert!(state_letter(b"7 (cut").is_err());
+    }
+
+    #[test]
+    fn listening_sockets_are_found() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let own = std::process::id();
+        let std::net::SocketAddr::V4(address) = socket.local_addr().expect("an address") else { panic!("not IPv4") };
+        assert!(listening(own).expect("/proc").contains(&address));
+        drop(socket);
+        assert!(!listening(own).expect("/proc").contains(&address));
+        assert_eq!(listener("  sl  local_address rem_address   st tx_queue"), None);
     }
 
     #[test]

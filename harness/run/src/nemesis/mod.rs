@@ -1,7 +1,9 @@
 //! The nemesis: applies a schedule of faults, measures that each took effect, and heals them.
 
 mod links;
+mod lives;
 mod processes;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -305,6 +307,16 @@ impl Nemesis {
 }
 
 impl Found {
+    /// Notes a claim, and whether it was found to hold.
+    fn claim(&mut self, (words, holds): (String, bool)) {
+        if holds { &mut self.seen } else { &mut self.wrong }.push(words);
+    }
+
+    /// Notes a figure of one of the hosts.
+    fn figure(&mut self, name: &str, host: &str, value: f64) {
+        self.figures.insert(smol_str::format_smolstr!("{name}_{host}"), value);
+    }
+
     fn words(&self) -> String {
         if self.wrong.is_empty() { self.seen.join(", ") } else { self.wrong.join(", ") }
     }
