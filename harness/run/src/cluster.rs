@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::frames::{self, Receiver, Sender};
 use crate::lookout::Sightings;
+use crate::skews::{self, Skews};
 use crate::{NodeMessage, Plan, Recorder, RunError, Target};
 
 /// Faults that nobody scheduled (a node that died by itself, a node that was fenced off by
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) target: Arc<dyn Target>,
     pub(crate) recorder: Recorder,
     pub(crate) sightings: Sightings,
+    /// What faults have in force on clocks.
+    pub(crate) skews: Skews,
     pub(crate) node_names: Vec<Host>,
     pub(crate) client_names: Vec<Host>,
     directory: PathBuf,
@@ -96,6 +99,7 @@ impl Cluster {
             target,
             recorder,
             sightings: Sightings::new(&plan.schedule),
+            skews: Skews::default(),
             node_names: plan.nodes.clone(),
             client_names: plan.clients.clone(),
             directory: plan.directory.clone(),
@@ -125,6 +129,7 @@ impl Cluster {
         }
         let spec = self.target.node(node, &self.addresses, &data)?;
         let (mut process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
+        self.skew(name, &mut process);
         for (resource, limit) in &state.limits {
             process.set_limit(*resource, Some(*limit))?;
         }
@@ -136,6 +141,22 @@ impl Cluster {
         drop(state);
         tokio::spawn(listen(self.clone(), node, life, receiver));
         Ok(())
+    }
+
+    /// Skews the clocks of a new process as the faults in force have it. It is stopped for that as
+    /// soon as its program is loaded: before it has come to read a clock.
+    fn skew(&self, host: &str, process: &mut Process) {
+        let skews = self.skews.of(host);
+        if skews.is_empty() {
+            return;
+        }
+        let stopped = process.pause().map_err(|e| e.to_string());
+        let skewed = stopped.and_then(|()| skews::apply_all(process.pid(), &skews));
+        let resumed = process.resume().map_err(|e| e.to_string());
+        // One that has ended already is heard of by its control channel.
+        if let Err(trouble) = skewed.and(resumed) {
+            tracing::warn!(host, "clocks not skewed at the start: {trouble}");
+        }
     }
 
     /// Waits until a node's present life is ready, or until it died.
@@ -179,6 +200,11 @@ impl Cluster {
             // paused: nothing to resume.
             (None, _) => Ok(()),
         })
+    }
+
+    /// The number of a host's process, if it has one.
+    pub(crate) fn pid(&self, host: &str) -> Option<u32> {
+        self.with_process(host, |process| process.map(|process| process.pid()))
     }
 
     /// A host's process as the kernel shows it.

@@ -17,6 +17,7 @@ mod nemesis;
 mod phases;
 mod progress;
 mod recorder;
+mod skews;
 mod target;
 
 pub use phases::{Ended, Plan, RunError, Stop, run};

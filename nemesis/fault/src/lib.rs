@@ -140,6 +140,8 @@ pub enum Selector {
     Primary,
     /// Any one node that doesn't lead.
     Backup,
+    /// Every node that doesn't lead.
+    Backups,
     /// The node that leads and any one that doesn't.
     PrimaryAndBackup,
     /// The client host that holds a lock at the moment of injection.
@@ -157,6 +159,7 @@ impl Selector {
         (Selector::All, "every node"),
         (Selector::Primary, "the node that leads at that moment"),
         (Selector::Backup, "any one node that doesn't lead at that moment"),
+        (Selector::Backups, "every node that doesn't lead at that moment"),
         (Selector::PrimaryAndBackup, "the node that leads at that moment and one that doesn't"),
         (Selector::Holder, "the client host that holds a lock at that moment"),
         (Selector::Client, "any one client host"),
@@ -172,6 +175,7 @@ impl Selector {
             Selector::All => "all",
             Selector::Primary => "primary",
             Selector::Backup => "backup",
+            Selector::Backups => "backups",
             Selector::PrimaryAndBackup => "primary-and-backup",
             Selector::Holder => "holder",
             Selector::Client => "client",
@@ -185,13 +189,13 @@ impl Selector {
 
     /// Whether it can only be resolved in a target where somebody leads.
     pub fn needs_primary(&self) -> bool {
-        matches!(self, Selector::Primary | Selector::Backup | Selector::PrimaryAndBackup)
+        matches!(self, Selector::Primary | Selector::Backup | Selector::Backups | Selector::PrimaryAndBackup)
     }
 
     /// How many nodes a target must have for it.
     pub fn least_nodes(&self) -> usize {
         match self {
-            Selector::Backup | Selector::PrimaryAndBackup => 2,
+            Selector::Backup | Selector::Backups | Selector::PrimaryAndBackup => 2,
             _ => 1,
         }
     }
@@ -201,6 +205,7 @@ impl Selector {
         let hit = match self {
             Selector::Names(names) => names.iter().filter(|name| name.starts_with('n')).collect::<BTreeSet<_>>().len(),
             Selector::One | Selector::Primary | Selector::Backup => 1,
+            Selector::Backups => nodes.saturating_sub(1),
             Selector::PrimaryAndBackup => 2,
             Selector::Minority => (nodes.saturating_sub(1) / 2).max(1),
             Selector::Majority => nodes / 2 + 1,

@@ -176,10 +176,13 @@ impl Draw<'_> {
                 let picked = self.decide(&[PICK]).pick(&up).cloned();
                 return Ok(vec![picked.ok_or(Unresolvable::NobodyLeft)?]);
             }
-            Selector::Backup => {
+            Selector::Backup | Selector::Backups => {
                 let primary = self.primary().ok_or(Unresolvable::NoPrimary)?;
                 let mut others = up(&view.nodes);
                 others.retain(|node| *node != primary);
+                if *selector == Selector::Backups && !others.is_empty() {
+                    return Ok(others);
+                }
                 let picked = self.decide(&[PICK]).pick(&others).cloned();
                 return Ok(vec![picked.ok_or(Unresolvable::NobodyLeft)?]);
             }

@@ -141,6 +141,7 @@ proptest! {
             (Selector::Majority, nodes / 2 + 1),
             (Selector::All, nodes),
             (Selector::Primary, 1),
+            (Selector::Backups, nodes - 1),
             (Selector::PrimaryAndBackup, 2),
             (Selector::Client, 1),
         ] {

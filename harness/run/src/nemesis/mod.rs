@@ -1,5 +1,6 @@
 //! The nemesis: applies a schedule of faults, measures that each took effect, and heals them.
 
+mod clocks;
 mod links;
 mod lives;
 mod processes;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_fault::{Effect, HeldBack, Resolved, Schedule, Timed, Turn, View};
+use duress_fault::{Effect, HeldBack, HostHarm, Resolved, Schedule, Timed, Turn, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Stage};
 use duress_seed::Seed;
 use smol_str::SmolStr;
@@ -61,6 +62,7 @@ struct Found {
 fn impossible(effect: &Effect) -> Option<String> {
     let can = match effect {
         Effect::Links(harm) => links::implemented(harm),
+        Effect::Hosts(HostHarm::Clock { .. }) => true,
         Effect::Hosts(harm) => processes::implemented(harm),
     };
     (!can).then(|| format!("a {} can't be done on real clusters yet", effect.kind()))
@@ -228,6 +230,9 @@ impl Nemesis {
         let real = !self.sabotage.iter().any(|kind| kind == resolved.kind);
         match resolved.effect {
             Effect::Links(harm) => self.harm_links(resolved, harm, &mut force, real)?,
+            Effect::Hosts(HostHarm::Clock { clocks, change }) => {
+                self.skew_clocks(resolved, (clocks, change), real).await?;
+            }
             Effect::Hosts(harm) => self.harm_processes(resolved, harm, &mut force, real).await?,
         }
         force.faults.insert(number);
@@ -247,6 +252,7 @@ impl Nemesis {
     async fn measure_before(self: &Arc<Self>, resolved: &Resolved, force: &Force) -> Result<Vec<String>, RunError> {
         match resolved.effect {
             Effect::Links(_) => self.wrong_links(force).await,
+            Effect::Hosts(HostHarm::Clock { clocks, .. }) => Ok(self.wrong_clocks(resolved, clocks).await),
             Effect::Hosts(_) => Ok(self.wrong_processes(resolved, force).await),
         }
     }
@@ -256,6 +262,7 @@ impl Nemesis {
         let resolved = &in_force.resolved;
         match resolved.effect {
             Effect::Links(harm) => self.mend_links(resolved, harm, &mut force)?,
+            Effect::Hosts(HostHarm::Clock { clocks, change }) => self.mend_clocks(resolved, (clocks, change)).await?,
             Effect::Hosts(harm) => self.mend_processes(resolved, harm, &mut force).await?,
         }
         force.faults.remove(&in_force.number);
@@ -297,6 +304,9 @@ impl Nemesis {
     async fn measure(self: &Arc<Self>, in_force: &InForce, force: &Force, stage: Stage) -> Result<Found, RunError> {
         let mut found = match in_force.resolved.effect {
             Effect::Links(harm) => self.measure_links(in_force, harm, force, stage).await?,
+            Effect::Hosts(HostHarm::Clock { clocks, change }) => {
+                self.measure_clocks(in_force, (clocks, change), stage).await
+            }
             Effect::Hosts(harm) => self.measure_processes(in_force, harm, force, stage).await,
         };
         if found.seen.is_empty() && found.wrong.is_empty() {

@@ -1,0 +1,255 @@
+//! Faults of clocks: skewed, and what their processes are told meanwhile and how often they ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duress_clock::{Watch, read, watch};
+use duress_deploy::ProcessState;
+use duress_fault::{ClockChange, Clocks, Resolved};
+use duress_history::{Host, Stage};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::{Found, InForce, Nemesis, blocking};
+use crate::RunError;
+use crate::skews::{self, Hand, Skew};
+
+/// Within this time a process must have asked for a skewed clock, and a strobe have flipped.
+const WATCHED: Duration = Duration::from_millis(700);
+/// Rates are measured over at least this long, in nanoseconds.
+const SPAN: i64 = 30_000_000;
+/// How far a rate may be from what it should be, in parts per million.
+const TOLERATED_PPM: f64 = 50.0;
+/// How far an offset may be from what it should be, in nanoseconds.
+const TOLERATED: f64 = 1e6;
+
+impl Nemesis {
+    /// Skews the clocks of a fault's hosts, in their processes of now and, until it is healed, in
+    /// those that are started meanwhile.
+    pub(super) async fn skew_clocks(
+        self: &Arc<Self>,
+        resolved: &Resolved,
+        (clocks, change): (Clocks, ClockChange),
+        real: bool,
+    ) -> Result<(), RunError> {
+        for host in &resolved.hosts {
+            let (cluster, host) = (self.cluster.clone(), host.clone());
+            let skewing = move || {
+                let pid = cluster.pid(&host);
+                let before = pid.and_then(|pid| read(pid as i32).ok());
+                let mut skew = Skew { clocks, change, before, trouble: None, sabotaged: !real };
+                let mut all = cluster.skews.of(&host);
+                all.push(skew.clone());
+                // Without a process, the next one is skewed when it starts.
+                skew.trouble = pid.and_then(|pid| skews::apply(pid, &all).err());
+                cluster.skews.add(&host, skew);
+            };
+            blocking(skewing).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes it back.
+    pub(super) async fn mend_clocks(
+        self: &Arc<Self>,
+        resolved: &Resolved,
+        (clocks, change): (Clocks, ClockChange),
+    ) -> Result<(), RunError> {
+        for host in &resolved.hosts {
+            let (cluster, name) = (self.cluster.clone(), host.clone());
+            let healing = move || {
+                let healed = cluster.skews.remove(&name, clocks, change);
+                match (cluster.pid(&name), healed) {
+                    (Some(pid), Some(skew)) => skews::heal(pid, &skew, &cluster.skews.of(&name)),
+                    _ => Ok(()),
+                }
+            };
+            if let Err(trouble) = blocking(healing).await? {
+                // The measurement that follows tells what became of it.
+                tracing::warn!(%host, "clocks not healed: {trouble}");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with clocks that a fault is about to skew.
+    pub(super) async fn wrong_clocks(self: &Arc<Self>, resolved: &Resolved, clocks: Clocks) -> Vec<String> {
+        let mut found = Found::default();
+        for host in &resolved.hosts {
+            self.measure_clocks_of(host, clocks, None, &mut found).await;
+        }
+        found.wrong
+    }
+
+    /// What processes are told, against what is claimed.
+    pub(super) async fn measure_clocks(
+        self: &Arc<Self>,
+        in_force: &InForce,
+        (clocks, change): (Clocks, ClockChange),
+        stage: Stage,
+    ) -> Found {
+        let mut found = Found::default();
+        let changed = (stage == Stage::Start).then_some(change);
+        for host in &in_force.resolved.hosts {
+            self.measure_clocks_of(host, clocks, changed, &mut found).await;
+        }
+        found
+    }
+
+    /// Measures one host's clocks: with `changed` just after a change, else while nothing happens.
+    async fn measure_clocks_of(
+        self: &Arc<Self>,
+        host: &Host,
+        clocks: Clocks,
+        changed: Option<ClockChange>,
+        found: &mut Found,
+    ) {
+        let all = self.cluster.skews.of(host);
+        let trouble = all.last().and_then(|skew| skew.trouble.clone()).filter(|_| changed.is_some());
+        let state = self.cluster.process_state(host);
+        let Some(pid) = self.cluster.pid(host) else {
+            let words = format!("{host} has no process");
+            // There is nothing to heal then.
+            return if changed.is_some() { found.wrong.push(words) } else { found.seen.push(words) };
+        };
+        if let Some(trouble) = trouble {
+            return found.wrong.push(format!("{host}: {trouble}"));
+        }
+        // One that stands still asks for nothing.
+        let asks = changed.is_some() && state != ProcessState::Stopped;
+        let hands = Hand::of(clocks);
+        let strobes: Vec<Option<i64>> = hands.iter().map(|hand| skews::strobe(&all, *hand)).collect();
+        let enough = {
+            let strobes = strobes.clone();
+            move |seen: &Watch| {
+                hands.iter().zip(&strobes).all(|(hand, strobe)| {
+                    let (least, most) = seen.range(hand.clock());
+                    let flipped = strobe.is_none_or(|by| most - least >= by.abs() / 2);
+                    seen.took(hand.clock()) >= SPAN && flipped && (!asks || seen.reads(hand.clock()) > 0)
+                })
+            }
+        };
+        let seen = match blocking(move || watch(pid as i32, WATCHED, enough)).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(e)) => return found.wrong.push(format!("{host}: {e}")),
+            Err(e) => return found.wrong.push(e.to_string()),
+        };
+        for (hand, strobe) in hands.iter().zip(strobes) {
+            let one = Measured { host, hand: *hand, seen: &seen, strobe, ppm: skews::ppm(&all, *hand) };
+            let before = all.last().and_then(|skew| skew.before.as_ref()).map(|state| state.of(hand.clock()));
+            let (by, before) = match changed {
+                Some(ClockChange::Jump(by)) => (by, before),
+                Some(_) => (0, before),
+                None => (0, None),
+            };
+            let mut wrong = one.wrong(skews::touched(&all, *hand));
+            wrong.extend(before.and_then(|before| one.wrong_jump(by, before.ahead_ns, before.at_ns)));
+            if asks && seen.reads(hand.clock()) == 0 {
+                wrong.push(format!(
+                    "{host} has not asked for its {} clock: it bypasses the vDSO, or has no use for it",
+                    hand.name()
+                ));
+            }
+            one.figures(&mut found.figures);
+            if wrong.is_empty() { found.seen.push(one.words(asks)) } else { found.wrong.append(&mut wrong) }
+        }
+    }
+}
+
+/// What was seen of one clock.
+struct Measured<'a> {
+    host: &'a Host,
+    hand: Hand,
+    seen: &'a Watch,
+    /// By how much it should strobe.
+    strobe: Option<i64>,
+    /// How fast it should run.
+    ppm: f64,
+}
+
+impl Measured<'_> {
+    /// The clock's name: "the wall clock of n1".
+    fn name(&self) -> String {
+        format!("the {} clock of {}", self.hand.name(), self.host)
+    }
+
+    /// What is wrong with its rate and its flips, and whether it is true if nothing is `touched`.
+    fn wrong(&self, touched: bool) -> Vec<String> {
+        let clock = self.hand.clock();
+        let ((least, most), ppm) = (self.seen.range(clock), self.seen.ppm(clock));
+        let mut wrong = Vec::new();
+        if !touched && !clock.ascends() && (least, most) != (0, 0) {
+            wrong.push(format!("{} is {} ahead, and nothing is in force", self.name(), milliseconds(most)));
+        }
+        match self.strobe {
+            Some(by) if ((most - least) as f64 - by.abs() as f64).abs() > self.tolerated() => {
+                wrong.push(format!(
+                    "{} flips by {}, not by {}",
+                    self.name(),
+                    milliseconds(most - least),
+                    milliseconds(by)
+                ));
+            }
+            // Flips are no rate.
+            Some(_) => {}
+            None if (ppm - self.ppm).abs() > TOLERATED_PPM => {
+                wrong.push(format!("{} runs {ppm:+.1} ppm fast, not {:+.1}", self.name(), self.ppm));
+            }
+            None => {}
+        }
+        wrong
+    }
+
+    /// What is wrong with where it jumped to, from how far ahead it was at a time.
+    fn wrong_jump(&self, by: i64, ahead: i64, at: i64) -> Option<String> {
+        let first = self.seen.first.of(self.hand.clock());
+        let gained = self.ppm / 1e6 * (first.at_ns - at) as f64;
+        let moved = (first.ahead_ns - ahead) as f64;
+        // What it had gained between that time and the change, it had gained at another rate.
+        let slack = self.tolerated() + gained.abs() + self.strobe.map_or(0.0, |by| by.abs() as f64);
+        let off = moved - by as f64;
+        (off.abs() > slack).then(|| {
+            format!("{} has moved by {}, not by {}", self.name(), milliseconds(moved as i64), milliseconds(by))
+        })
+    }
+
+    fn tolerated(&self) -> f64 {
+        TOLERATED + (self.ppm / 1e6 * self.seen.took(self.hand.clock()) as f64).abs()
+    }
+
+    fn words(&self, asks: bool) -> String {
+        let clock = self.hand.clock();
+        let (ahead, ppm) = (self.seen.last.of(clock).ahead_ns, self.seen.ppm(clock));
+        let mut words = match self.strobe {
+            Some(_) => {
+                let (least, most) = self.seen.range(clock);
+                format!("{} flips between {} and {}", self.name(), milliseconds(least), milliseconds(most))
+            }
+            None if ahead == 0 && ppm == 0.0 => format!("{} is true", self.name()),
+            None if ppm == 0.0 => format!("{} is {} ahead", self.name(), milliseconds(ahead)),
+            None => format!("{} is {} ahead and runs {ppm:+.1} ppm fast", self.name(), milliseconds(ahead)),
+        };
+        if asks {
+            words.push_str(&format!(
+                " (asked {} times in {})",
+                self.seen.reads(clock),
+                milliseconds(self.seen.took(clock))
+            ));
+        }
+        words
+    }
+
+    fn figures(&self, figures: &mut BTreeMap<SmolStr, f64>) {
+        let clock = self.hand.clock();
+        let mut put = |what: &str, value: f64| {
+            figures.insert(format_smolstr!("{}_{}_{what}", self.host, self.hand.name()), value);
+        };
+        put("ahead_ms", self.seen.last.of(clock).ahead_ns as f64 / 1e6);
+        put("ppm", self.seen.ppm(clock));
+        put("reads", self.seen.reads(clock) as f64);
+    }
+}
+
+fn milliseconds(nanos: i64) -> String {
+    format!("{:.3} ms", nanos as f64 / 1e6)
+}
