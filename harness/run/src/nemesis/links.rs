@@ -1,62 +1,81 @@
 //! Faults of links: rules of the fabric, and probes that show them.
+//!
+//! Three things are looked at. Small probes over all links tell those that are cut from those that
+//! are open, and how long a frame takes. Volleys of numbered datagrams over a fault's own links show
+//! what becomes of many ([`evidence`]). TCP connections made before show that they are reset
+//! ([`connections`]). What another fault hides (nothing is lost on a link that is cut) can't be
+//! measured; then it must be the fabric's own word that the rule is there.
+
+mod connections;
+mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use duress_fabric::Rule;
-use duress_fault::{LinkHarm, Resolved, Shape};
+use duress_fabric::{Counters, Rule, Shots, Volley};
+use duress_fault::{LinkHarm, Resolved};
 use duress_history::{Host, Stage};
 
-use super::{Found, InForce, Nemesis, blocking, release};
+use super::{Found, InForce, Nemesis, blocking};
 use crate::RunError;
+use connections::Connection;
+use evidence::{SILENCE, harmed, is_hidden, judge, passes_probes, quickest, rule_of, shots, slowest};
 
-/// How long a probe that should not arrive is waited for.
-const SILENCE: Duration = Duration::from_millis(100);
 /// How often a measurement that contradicts the claim is repeated before it is believed: on a
 /// busy machine a probe may be late.
 const ATTEMPTS: usize = 4;
+/// So many links get volleys or connections; of more, as many evenly spread ones.
+const LOOKED_AT: usize = 24;
 
 type Link = (Host, Host);
 
 /// What is in force on links.
 #[derive(Default)]
 pub(super) struct Force {
-    cuts: BTreeMap<Link, usize>,
-    delays: BTreeMap<Link, Vec<Duration>>,
+    harms: BTreeMap<Link, Vec<LinkHarm>>,
+    /// Made before connections are reset, to see it happen.
+    connections: Mutex<Vec<Connection>>,
 }
 
 impl Force {
-    fn release_delay(&mut self, link: &Link, by: Duration) {
-        if let Some(delays) = self.delays.get_mut(link) {
-            if let Some(at) = delays.iter().position(|delay| *delay == by) {
-                delays.swap_remove(at);
+    /// What the link should be doing.
+    fn rule(&self, link: &Link) -> Rule {
+        let harms = self.harms.get(link).into_iter().flatten();
+        harms.map(rule_of).fold(Rule::OPEN, Rule::and)
+    }
+
+    fn rules(&self) -> BTreeMap<Link, Rule> {
+        self.harms.keys().map(|link| (link.clone(), self.rule(link))).collect()
+    }
+
+    fn release(&mut self, link: &Link, harm: LinkHarm) {
+        if let Some(harms) = self.harms.get_mut(link) {
+            if let Some(at) = harms.iter().position(|other| *other == harm) {
+                harms.swap_remove(at);
             }
-            if delays.is_empty() {
-                self.delays.remove(link);
+            if harms.is_empty() {
+                self.harms.remove(link);
             }
         }
     }
 }
 
-/// Whether the fabric can do this.
-pub(super) fn implemented(harm: &LinkHarm) -> bool {
-    matches!(harm, LinkHarm::Cut | LinkHarm::Delay { shape: Shape::Constant, .. })
-}
-
 impl Nemesis {
-    pub(super) fn harm_links(
-        &self,
+    pub(super) async fn harm_links(
+        self: &Arc<Self>,
         resolved: &Resolved,
         harm: LinkHarm,
         force: &mut super::Force,
         real: bool,
     ) -> Result<(), RunError> {
+        if harm == LinkHarm::Reset {
+            let links = open_links(resolved, &force.links);
+            let connections = self.connect(links).await?.into_iter().flatten().collect();
+            *force.links.connections.lock().unwrap_or_else(PoisonError::into_inner) = connections;
+        }
         for link in &resolved.links {
-            match harm {
-                LinkHarm::Delay { by, .. } => force.links.delays.entry(link.clone()).or_default().push(by),
-                _ => *force.links.cuts.entry(link.clone()).or_default() += 1,
-            }
+            force.links.harms.entry(link.clone()).or_default().push(harm);
         }
         if real { self.set_rules(&force.links, &resolved.links) } else { Ok(()) }
     }
@@ -68,10 +87,7 @@ impl Nemesis {
         force: &mut super::Force,
     ) -> Result<(), RunError> {
         for link in &resolved.links {
-            match harm {
-                LinkHarm::Delay { by, .. } => force.links.release_delay(link, by),
-                _ => release(&mut force.links.cuts, link),
-            }
+            force.links.release(link, harm);
         }
         self.set_rules(&force.links, &resolved.links)
     }
@@ -84,26 +100,58 @@ impl Nemesis {
             let (Some(from), Some(to)) = (links.port(&link.0), links.port(&link.1)) else {
                 return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
             };
-            let delay = force.delays.get(link).into_iter().flatten().max().copied().unwrap_or_default();
-            rules.push((
-                duress_fabric::Link { from, to },
-                Rule { drop: force.cuts.contains_key(link), delay, ..Rule::OPEN },
-            ));
+            rules.push((duress_fabric::Link { from, to }, force.rule(link)));
         }
         links.set_many(&rules);
         Ok(())
     }
 
-    /// Frames dropped so far on a fault's links.
-    pub(super) fn dropped(&self, resolved: &Resolved) -> u64 {
+    /// What the fabric says of a link.
+    fn fabric_link(&self, (from, to): &Link) -> Option<(Rule, Counters)> {
         let links = self.cluster.local.links();
-        let dropped = |(from, to): &Link| Some(links.counters(links.port(from)?, links.port(to)?).dropped);
-        resolved.links.iter().filter_map(dropped).sum()
+        let (from, to) = (links.port(from)?, links.port(to)?);
+        Some((links.rule(from, to), links.counters(from, to)))
+    }
+
+    /// Frames of a fault's links so far that were harmed in its way; none for a fault of hosts.
+    pub(super) fn harmed_frames(&self, resolved: &Resolved) -> u64 {
+        let duress_fault::Effect::Links(harm) = resolved.effect else { return 0 };
+        let counted = |link| self.fabric_link(link).map_or(0, |(_, counters)| harmed(&harm, &counters));
+        resolved.links.iter().map(counted).sum()
     }
 
     /// What is wrong with any link.
     pub(super) async fn wrong_links(self: &Arc<Self>, force: &super::Force) -> Result<Vec<String>, RunError> {
         Ok(self.probe(&force.links).await?.wrong)
+    }
+
+    /// What is wrong with the links of a fault that is to be applied, or has been healed: those that
+    /// nothing else harms must carry every datagram once, whole and in order.
+    pub(super) async fn wrong_volley(
+        self: &Arc<Self>,
+        resolved: &Resolved,
+        force: &super::Force,
+    ) -> Result<Vec<String>, RunError> {
+        let links = open_links(resolved, &force.links);
+        let shots = vec![Shots { count: 10, size: 1400, every: Duration::ZERO, wait: SILENCE }];
+        let mut wrong = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let volleys = self.fire(links.clone(), shots.clone()).await?;
+            let harmed = |v: &Volley| v.arrived() < v.sent || v.copies + v.damaged + v.overtaken > 0;
+            wrong = links
+                .iter()
+                .zip(volleys.first().into_iter().flatten())
+                .filter(|(_, volley)| harmed(volley))
+                .map(|((from, to), volley)| {
+                    let (arrived, sent) = (volley.arrived(), volley.sent);
+                    format!("of {sent} datagrams over the open link {from} -> {to} {arrived} arrived, {} of them twice, {} damaged and {} out of order", volley.copies, volley.damaged, volley.overtaken)
+                })
+                .collect();
+            if wrong.is_empty() {
+                break;
+            }
+        }
+        Ok(wrong)
     }
 
     /// Measures what a stage of a fault claims of its links.
@@ -116,38 +164,137 @@ impl Nemesis {
     ) -> Result<Found, RunError> {
         let resolved = &in_force.resolved;
         let probed = self.probe(&force.links).await?;
-        let dropped = self.dropped(resolved).saturating_sub(in_force.dropped_before);
         let mut found = Found { wrong: probed.wrong, ..Found::default() };
         for (name, figure) in [
             ("links", resolved.links.len() as f64),
-            ("frames_dropped", dropped as f64),
             ("probes_arrived", probed.arrived as f64),
             ("probes_silent", probed.silent as f64),
         ] {
             found.figures.insert(name.into(), figure);
         }
-        if harm == LinkHarm::Cut && dropped == 0 {
-            found.wrong.push("no frame was dropped on the cut links".into());
+        match stage {
+            Stage::Start => {
+                found
+                    .seen
+                    .push(format!("probes: {} links silent, {} open, all as claimed", probed.silent, probed.arrived));
+                match harm {
+                    LinkHarm::Cut => {}
+                    LinkHarm::Reset => self.see_resets(&force.links, &mut found).await?,
+                    _ => self.see_volleys(resolved, harm, &force.links, &mut found).await?,
+                }
+            }
+            Stage::End => {
+                found.seen.push("probes: the links carry frames again".into());
+                match harm {
+                    LinkHarm::Cut => {}
+                    LinkHarm::Reset => {
+                        let connections = self.connect(open_links(resolved, &force.links)).await?;
+                        found
+                            .wrong
+                            .extend(connections.into_iter().filter_map(|made| made.and_then(Connection::carry).err()));
+                    }
+                    _ => found.wrong.extend(self.wrong_volley(resolved, force).await?),
+                }
+            }
         }
-        found.seen.push(match stage {
-            Stage::Start => format!(
-                "probes: {} links silent, {} open, all as claimed; {dropped} frames dropped",
-                probed.silent, probed.arrived
-            ),
-            Stage::End => format!("probes: the links carry frames again; {dropped} frames were dropped"),
-        });
+        let harmed = self.harmed_frames(resolved).saturating_sub(in_force.harmed_before);
+        let name = if harm == LinkHarm::Cut { "frames_dropped" } else { "frames_harmed" };
+        found.figures.insert(name.into(), harmed as f64);
+        let word = if harm == LinkHarm::Cut { "dropped" } else { "harmed" };
+        found.seen.push(format!("{harmed} frames were {word}"));
+        let only_cuts = |link: &Link| force.links.rule(link).drop;
+        let shows = match harm {
+            LinkHarm::Cut => true,
+            LinkHarm::Delay { .. } => false,
+            _ => !resolved.links.iter().all(only_cuts),
+        };
+        if shows && harmed == 0 && stage == Stage::Start {
+            found.wrong.push(format!("no frame was {word} on the links that are hit"));
+        }
         Ok(found)
+    }
+
+    async fn see_resets(self: &Arc<Self>, force: &Force, found: &mut Found) -> Result<(), RunError> {
+        let connections = std::mem::take(&mut *force.connections.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = connections.len();
+        if count == 0 {
+            found.wrong.push("there was no connection to be reset".into());
+        }
+        let reset = |all: Vec<Connection>| all.into_iter().filter_map(|one| one.see_reset().err()).collect::<Vec<_>>();
+        found.wrong.extend(blocking(move || reset(connections)).await?);
+        found.figures.insert("connections_reset".into(), count as f64);
+        found.seen.push(format!("{count} connections were reset at both ends"));
+        Ok(())
+    }
+
+    /// Shows a harm by volleys over the fault's links, or by the fabric's word if others hide it.
+    async fn see_volleys(
+        self: &Arc<Self>,
+        resolved: &Resolved,
+        harm: LinkHarm,
+        force: &Force,
+        found: &mut Found,
+    ) -> Result<(), RunError> {
+        for link in &resolved.links {
+            let is_set = self.fabric_link(link).is_some_and(|(rule, _)| rule == force.rule(link));
+            if !is_set {
+                found.wrong.push(format!("the fabric has another rule for the link {} -> {}", link.0, link.1));
+            }
+        }
+        let (hidden, seen): (Vec<&Link>, Vec<&Link>) =
+            resolved.links.iter().partition(|link| is_hidden(&harm, &force.rule(link)));
+        if seen.is_empty() {
+            found.seen.push(format!("{} links have the rule, which other faults hide", hidden.len()));
+            return Ok(());
+        }
+        let links = spread(seen);
+        let rules: Vec<Rule> = links.iter().map(|link| force.rule(link)).collect();
+        let patience = rules.iter().map(slowest).max().unwrap_or_default();
+        let shots = shots(&harm, links.len(), patience);
+        if shots.is_empty() {
+            return Ok(());
+        }
+        let mut wrong = String::new();
+        for _ in 0..ATTEMPTS {
+            let volleys = self.fire(links.clone(), shots.clone()).await?;
+            let (good, words, figures) = judge(&harm, &rules, &shots, &volleys);
+            found.figures.extend(figures.into_iter().map(|(name, figure)| (name.into(), figure)));
+            if good {
+                found.seen.push(words);
+                return Ok(());
+            }
+            wrong = words;
+        }
+        found.wrong.push(format!("{wrong}, which doesn't fit a {harm}"));
+        Ok(())
+    }
+
+    /// Sends volleys over links, one after the other.
+    async fn fire(self: &Arc<Self>, links: Vec<Link>, shots: Vec<Shots>) -> Result<Vec<Vec<Volley>>, RunError> {
+        let nemesis = self.clone();
+        blocking(move || {
+            let prober = nemesis.cluster.local.prober();
+            let place = |host: &Host| prober.hosts().iter().position(|name| name == host);
+            let places: Vec<(usize, usize)> =
+                links.iter().filter_map(|(from, to)| Some((place(from)?, place(to)?))).collect();
+            shots.iter().map(|shots| prober.volley(&places, shots)).collect()
+        })
+        .await
+    }
+
+    /// Makes a connection over each of these links.
+    async fn connect(self: &Arc<Self>, links: Vec<Link>) -> Result<Vec<Result<Connection, String>>, RunError> {
+        let nemesis = self.clone();
+        blocking(move || links.iter().map(|link| connections::connect(&nemesis.cluster.local, link)).collect()).await
     }
 
     /// Probes every link against what is in force.
     async fn probe(self: &Arc<Self>, force: &Force) -> Result<LinksMeasured, RunError> {
         let mut measured = LinksMeasured::default();
+        let rules = Arc::new(force.rules());
         for _ in 0..ATTEMPTS {
-            let nemesis = self.clone();
-            let cuts: BTreeSet<Link> = force.cuts.keys().cloned().collect();
-            let delays: BTreeMap<Link, Duration> =
-                force.delays.iter().filter_map(|(link, ds)| Some((link.clone(), *ds.iter().max()?))).collect();
-            measured = blocking(move || nemesis.probe_links(&cuts, &delays)).await?;
+            let (nemesis, rules) = (self.clone(), rules.clone());
+            measured = blocking(move || nemesis.probe_links(&rules)).await?;
             if measured.wrong.is_empty() {
                 break;
             }
@@ -155,32 +302,42 @@ impl Nemesis {
         Ok(measured)
     }
 
-    fn probe_links(&self, cuts: &BTreeSet<Link>, delays: &BTreeMap<Link, Duration>) -> LinksMeasured {
+    fn probe_links(&self, rules: &BTreeMap<Link, Rule>) -> LinksMeasured {
         let hosts: Vec<&Host> = self.cluster.node_names.iter().chain(&self.cluster.client_names).collect();
-        let slowest = delays.values().max().copied().unwrap_or_default();
-        let link = |from: usize, to: usize| (hosts[from].clone(), hosts[to].clone());
-        let expected = |from: usize, to: usize| !cuts.contains(&link(from, to));
-        let matrix = self.cluster.local.prober().matrix(SILENCE + slowest);
+        let longest = rules.values().map(slowest).max().unwrap_or_default();
+        let matrix = self.cluster.local.prober().matrix(SILENCE + longest);
         let mut measured = LinksMeasured::default();
         for from in 0..hosts.len() {
             for to in (0..hosts.len()).filter(|to| *to != from) {
                 let reached = matrix.reached(from, to);
                 *(if reached { &mut measured.arrived } else { &mut measured.silent }) += 1;
                 let (a, b) = (hosts[from], hosts[to]);
-                if reached != expected(from, to) {
+                let rule = rules.get(&(a.clone(), b.clone())).copied().unwrap_or(Rule::OPEN);
+                if passes_probes(&rule).is_some_and(|expected| expected != reached) {
                     let claim = if reached { "carries frames though it is cut" } else { "is silent though it is open" };
                     measured.wrong.push(format!("link {a} -> {b} {claim}"));
                 }
-                let latency = matrix.latency(from, to);
-                if let (Some(delay), Some(latency)) = (delays.get(&link(from, to)), latency)
-                    && latency < *delay
+                if let Some(latency) = matrix.latency(from, to)
+                    && latency < quickest(&rule)
                 {
+                    let delay = quickest(&rule);
                     measured.wrong.push(format!("link {a} -> {b} takes {latency:?}, less than its delay of {delay:?}"));
                 }
             }
         }
         measured
     }
+}
+
+/// Links of a fault that nothing harms at the moment, at most [`LOOKED_AT`] of them.
+fn open_links(resolved: &Resolved, force: &Force) -> Vec<Link> {
+    spread(resolved.links.iter().filter(|link| force.rule(link).is_open()).collect())
+}
+
+/// At most [`LOOKED_AT`] of these links, evenly spread.
+fn spread(links: Vec<&Link>) -> Vec<Link> {
+    let step = links.len().div_ceil(LOOKED_AT).max(1);
+    links.into_iter().step_by(step).cloned().collect()
 }
 
 /// What probes said of all links.

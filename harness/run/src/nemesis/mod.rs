@@ -61,7 +61,7 @@ struct Found {
 /// Why a fault can't be injected here, if it can't.
 fn impossible(effect: &Effect) -> Option<String> {
     let can = match effect {
-        Effect::Links(harm) => links::implemented(harm),
+        Effect::Links(_) => true,
         Effect::Hosts(HostHarm::Clock { .. }) => true,
         Effect::Hosts(harm) => processes::implemented(harm),
     };
@@ -73,7 +73,7 @@ fn impossible(effect: &Effect) -> Option<String> {
 pub(crate) struct InForce {
     number: u64,
     resolved: Resolved,
-    dropped_before: u64,
+    harmed_before: u64,
 }
 
 impl Nemesis {
@@ -225,11 +225,11 @@ impl Nemesis {
         let mut force = self.force.lock().await;
         // What a fault is said to change must have been otherwise before.
         let before = self.measure_before(&resolved, &force).await?;
-        let in_force = InForce { number, dropped_before: self.dropped(&resolved), resolved };
+        let in_force = InForce { number, harmed_before: self.harmed_frames(&resolved), resolved };
         let resolved = &in_force.resolved;
         let real = !self.sabotage.iter().any(|kind| kind == resolved.kind);
         match resolved.effect {
-            Effect::Links(harm) => self.harm_links(resolved, harm, &mut force, real)?,
+            Effect::Links(harm) => self.harm_links(resolved, harm, &mut force, real).await?,
             Effect::Hosts(HostHarm::Clock { clocks, change }) => {
                 self.skew_clocks(resolved, (clocks, change), real).await?;
             }
@@ -251,7 +251,11 @@ impl Nemesis {
     /// What is not as it should be before a fault is applied.
     async fn measure_before(self: &Arc<Self>, resolved: &Resolved, force: &Force) -> Result<Vec<String>, RunError> {
         match resolved.effect {
-            Effect::Links(_) => self.wrong_links(force).await,
+            Effect::Links(_) => {
+                let mut wrong = self.wrong_links(force).await?;
+                wrong.extend(self.wrong_volley(resolved, force).await?);
+                Ok(wrong)
+            }
             Effect::Hosts(HostHarm::Clock { clocks, .. }) => Ok(self.wrong_clocks(resolved, clocks).await),
             Effect::Hosts(_) => Ok(self.wrong_processes(resolved, force).await),
         }
@@ -292,7 +296,8 @@ impl Nemesis {
             hosts: in_force.resolved.hosts.clone(),
             links: in_force.resolved.links.iter().cloned().collect(),
         }));
-        let turn = if stage == Stage::Start { Turn::Starts } else { Turn::Ends };
+        let (turn, word) = if stage == Stage::Start { (Turn::Starts, "starts") } else { (Turn::Ends, "ends") };
+        self.cluster.local.links().note(&format!("fault {} {word}: {}", in_force.number, in_force.resolved.what));
         self.cluster.sightings.fault(in_force.number, turn);
     }
 
