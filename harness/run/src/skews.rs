@@ -52,8 +52,8 @@ impl Hand {
 
     fn argument(self) -> &'static str {
         match self {
-            Hand::Wall => "realtime",
-            Hand::Monotonic => "monotonic,boottime",
+            Hand::Wall => "--clock=realtime",
+            Hand::Monotonic => "--clock=monotonic,boottime",
         }
     }
 }
@@ -154,7 +154,8 @@ fn leave(change: ClockChange, hand: Hand, rest: &[Skew]) -> Option<Change> {
 /// Brings the last of these into force in a process in which the others are.
 pub(crate) fn apply(pid: u32, all: &[Skew]) -> Result<(), String> {
     let Some(last) = all.last().filter(|skew| !skew.sabotaged) else { return Ok(()) };
-    Hand::of(last.clocks).iter().try_for_each(|hand| clock(pid, *hand, enter(last.change, *hand, all)))
+    let steps = Hand::of(last.clocks).iter().map(|hand| (*hand, enter(last.change, *hand, all)));
+    carry_out(pid, &steps.collect::<Vec<_>>())
 }
 
 /// Brings all of these into force in a new process.
@@ -167,12 +168,20 @@ pub(crate) fn heal(pid: u32, skew: &Skew, rest: &[Skew]) -> Result<(), String> {
     if skew.sabotaged {
         return Ok(());
     }
-    let leave = |hand: &Hand| leave(skew.change, *hand, rest).map(|change| (*hand, change));
-    Hand::of(skew.clocks).iter().filter_map(leave).try_for_each(|(hand, change)| clock(pid, hand, change))
+    let steps = Hand::of(skew.clocks).iter().filter_map(|hand| Some((*hand, leave(skew.change, *hand, rest)?)));
+    carry_out(pid, &steps.collect::<Vec<_>>())
 }
 
-/// Runs `duress clock`.
-fn clock(pid: u32, hand: Hand, change: Change) -> Result<(), String> {
+/// Runs `duress clock`: once, if the same is done to all hands, so that it is done at one moment.
+fn carry_out(pid: u32, steps: &[(Hand, Change)]) -> Result<(), String> {
+    let Some((_, first)) = steps.first() else { return Ok(()) };
+    if steps.iter().all(|(_, change)| change == first) {
+        return clock(pid, steps.iter().map(|(hand, _)| *hand), *first);
+    }
+    steps.iter().try_for_each(|(hand, change)| clock(pid, [*hand], *change))
+}
+
+fn clock(pid: u32, hands: impl IntoIterator<Item = Hand>, change: Change) -> Result<(), String> {
     let change = match change {
         Change::Jump(by) => format!("--jump={by}ns"),
         Change::Rate(ppm) => format!("--rate={ppm}ppm"),
@@ -181,7 +190,7 @@ fn clock(pid: u32, hand: Hand, change: Change) -> Result<(), String> {
         Change::Reset => "--reset".into(),
     };
     let mut command = Command::new(THIS_PROGRAM);
-    command.args(["clock", &pid.to_string(), "--clock", hand.argument(), &change]);
+    command.args(["clock", &pid.to_string(), &change]).args(hands.into_iter().map(Hand::argument));
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_string()),

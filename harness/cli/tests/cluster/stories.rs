@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::support::{can_run, duress, finish, one_at_a_time};
 
 /// Runs a scenario and compares its exit code; what it printed is shown when they differ.
-fn story(args: &[&str], code: i32, words: &[&str]) {
+pub(crate) fn story(args: &[&str], code: i32, words: &[&str]) {
     let _alone = one_at_a_time();
     if !can_run() {
         return;

@@ -179,7 +179,7 @@ impl Measured<'_> {
         let ((least, most), ppm) = (self.seen.range(clock), self.seen.ppm(clock));
         let mut wrong = Vec::new();
         if !touched && !clock.ascends() && (least, most) != (0, 0) {
-            wrong.push(format!("{} is {} ahead, and nothing is in force", self.name(), milliseconds(most)));
+            wrong.push(format!("{} is {}, and nothing is in force", self.name(), off(most)));
         }
         match self.strobe {
             Some(by) if ((most - least) as f64 - by.abs() as f64).abs() > self.tolerated() => {
@@ -193,7 +193,7 @@ impl Measured<'_> {
             // Flips are no rate.
             Some(_) => {}
             None if (ppm - self.ppm).abs() > TOLERATED_PPM => {
-                wrong.push(format!("{} runs {ppm:+.1} ppm fast, not {:+.1}", self.name(), self.ppm));
+                wrong.push(format!("{} {}, but should run {:+.1} ppm fast", self.name(), runs(ppm), self.ppm));
             }
             None => {}
         }
@@ -226,8 +226,8 @@ impl Measured<'_> {
                 format!("{} flips between {} and {}", self.name(), milliseconds(least), milliseconds(most))
             }
             None if ahead == 0 && ppm == 0.0 => format!("{} is true", self.name()),
-            None if ppm == 0.0 => format!("{} is {} ahead", self.name(), milliseconds(ahead)),
-            None => format!("{} is {} ahead and runs {ppm:+.1} ppm fast", self.name(), milliseconds(ahead)),
+            None if ppm == 0.0 => format!("{} is {}", self.name(), off(ahead)),
+            None => format!("{} is {} and {}", self.name(), off(ahead), runs(ppm)),
         };
         if asks {
             words.push_str(&format!(
@@ -245,8 +245,25 @@ impl Measured<'_> {
             figures.insert(format_smolstr!("{}_{}_{what}", self.host, self.hand.name()), value);
         };
         put("ahead_ms", self.seen.last.of(clock).ahead_ns as f64 / 1e6);
-        put("ppm", self.seen.ppm(clock));
+        // Flips are no rate.
+        if self.strobe.is_none() {
+            put("ppm", self.seen.ppm(clock));
+        }
         put("reads", self.seen.reads(clock) as f64);
+    }
+}
+
+/// How far a clock is off, in words.
+fn off(ahead: i64) -> String {
+    format!("{} {}", milliseconds(ahead.abs()), if ahead < 0 { "behind" } else { "ahead" })
+}
+
+/// How a clock runs, in words.
+fn runs(ppm: f64) -> String {
+    match ppm {
+        _ if ppm <= -1e6 + TOLERATED_PPM => "stands still".into(),
+        _ if ppm < 0.0 => format!("runs {:.1} ppm slow", -ppm),
+        _ => format!("runs {ppm:.1} ppm fast"),
     }
 }
 
