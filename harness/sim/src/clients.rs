@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use duress_fault::Share;
 use duress_history::{Client, Completion, EventKind, Invocation, Op, Outcome, Process, Ret};
 use duress_machine::client::{self, Action, Answer, Call};
 use duress_machine::{Machine, NodeId};
@@ -15,6 +16,7 @@ use smol_str::SmolStr;
 
 use crate::clock::Clock;
 use crate::event::{ClientInput, Event, NodeInput};
+use crate::nemesis::least;
 use crate::network::{CONNECT, RESEND_CLIENT};
 use crate::world::Running;
 use crate::{Done, Service};
@@ -25,6 +27,8 @@ pub(crate) struct ClientHost<M: Machine> {
     pub(crate) clock: Clock,
     pub(crate) paused_by: u32,
     pub(crate) stopped: bool,
+    /// The shares of the processor's time that faults leave it.
+    pub(crate) slow: Vec<Share>,
     inbox: VecDeque<(u32, u32, ClientInput<M>)>,
     /// Until when leases run, by the host's own clock.
     leases: BTreeMap<(SmolStr, u64), u64>,
@@ -36,6 +40,7 @@ impl<M: Machine> Default for ClientHost<M> {
             clock: Clock::default(),
             paused_by: 0,
             stopped: false,
+            slow: Vec::new(),
             inbox: VecDeque::new(),
             leases: BTreeMap::new(),
         }
@@ -43,6 +48,11 @@ impl<M: Machine> Default for ClientHost<M> {
 }
 
 impl<M: Machine> ClientHost<M> {
+    /// The share of its time for which it runs.
+    pub(crate) fn share(&self) -> Share {
+        least(&self.slow)
+    }
+
     pub(crate) fn reset(&mut self) {
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.clear();
@@ -427,6 +437,10 @@ where
             return self.after(2 * way, Event::Client { seat, attempt, input: ClientInput::NotSent });
         }
         self.asked(seat, node, life);
+        if !self.s.nodes[node].wants.connects() {
+            // The host takes the connection and the request, and the process never sees them.
+            return;
+        }
         // There, back, and there again: the connection is made first.
         let input = NodeInput::Request { life, seat, attempt, request };
         self.after(3 * way, Event::Node { node: node as u16, input });

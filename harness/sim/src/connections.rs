@@ -172,6 +172,9 @@ where
         let back = self.s.links.open(to, from);
         let peer = &self.s.nodes[to];
         let (peer_up, peer_life) = (peer.up(), peer.life);
+        // A process that stands still does not connect.
+        let down = matches!(self.s.links.connections[at].state, State::Down { .. });
+        let connects = down && forth && back && peer_up && !self.s.nodes[from].stopped && self.connects(from, to);
         match self.s.links.connections[at].state {
             State::Up => {}
             State::Stalled { since, resends } => {
@@ -199,8 +202,7 @@ where
                     }
                 }
             }
-            // A process that stands still does not connect.
-            State::Down { .. } if forth && back && peer_up && !self.s.nodes[from].stopped => {
+            State::Down { .. } if connects => {
                 // The handshake takes a way there and back before the first message leaves.
                 let takes = self.latency(from, to) + self.latency(to, from);
                 let connection = &mut self.s.links.connections[at];
@@ -215,6 +217,11 @@ where
                 self.at(now + backoff, Event::Link { link: at as u32, epoch });
             }
         }
+    }
+
+    /// Whether both ends of a connection have a descriptor for it.
+    fn connects(&mut self, from: usize, to: usize) -> bool {
+        self.s.nodes[from].wants.connects() && self.s.nodes[to].wants.connects()
     }
 
     fn flush_connection(&mut self, at: usize, from: usize, to: usize) {

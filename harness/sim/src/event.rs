@@ -28,6 +28,8 @@ pub(crate) enum Event<M: Machine> {
     Inject { fault: u32, until: u64 },
     /// A fault is to be healed.
     Heal { fault: u32 },
+    /// A fault in force strikes a host once more.
+    Again { fault: u64, host: u16 },
     /// A node's process has started.
     Started { node: u16, start: u32 },
     /// The controller shuts `victim` off for `asker`.

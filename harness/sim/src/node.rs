@@ -13,6 +13,7 @@ use crate::Service;
 use crate::clock::Clock;
 use crate::disk::{Disk, Left};
 use crate::event::{ClientInput, Event, NodeInput};
+use crate::nemesis::{Wants, least};
 use crate::plan::Crash;
 use crate::watch::Happening;
 use crate::world::{Running, about};
@@ -36,6 +37,8 @@ pub(crate) struct Node<M: Machine> {
     pub(crate) waking: bool,
     /// The shares of the processor's time that faults leave it.
     pub(crate) slow: Vec<Share>,
+    /// What faults leave its process too little of.
+    pub(crate) wants: Wants,
     /// Timers that are set: with the number of the setting, and when by the node's own clock.
     timers: Vec<(M::Timer, u32, u64)>,
     settings: u32,
@@ -64,6 +67,7 @@ impl<M: Machine> Default for Node<M> {
             inbox: VecDeque::new(),
             waking: false,
             slow: Vec::new(),
+            wants: Wants::default(),
             timers: Vec::new(),
             settings: 0,
             disk: Disk::default(),
@@ -578,7 +582,10 @@ where
 /// How long a node waits for its next turn on the processor, in nanoseconds. Of every slice it runs
 /// for the least of these shares; slices of different nodes begin at different times.
 fn stands_still(shares: &[Share], node: u16, now: u64) -> u64 {
-    let Some(share) = shares.iter().min() else { return 0 };
+    if shares.is_empty() {
+        return 0;
+    }
+    let share = least(shares);
     let slice = SLICE.as_nanos() as u64;
     let since = (now + u64::from(node) * slice / 7) % slice;
     if since < slice / 1_000_000 * u64::from(share.parts()) { 0 } else { slice - since }

@@ -380,6 +380,7 @@ where
             Event::Link { link, epoch } => self.look_at_connection(link as usize, epoch),
             Event::Inject { fault, until } => self.inject(fault, until),
             Event::Heal { fault } => self.heal(fault),
+            Event::Again { fault, host } => self.strikes_again(fault, host),
             Event::Started { node, start } => self.started(node, start),
             Event::Fence { asker, life, victim } => self.fence(asker, life, victim),
             Event::Operator => self.operator(),

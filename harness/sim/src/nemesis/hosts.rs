@@ -8,7 +8,9 @@ use duress_machine::Machine;
 use duress_machine::client::Answer;
 
 use super::Measured;
+use super::processes::least;
 use crate::Service;
+use crate::event::Event;
 use crate::phases::nanos;
 use crate::world::{InForce, Running};
 
@@ -17,6 +19,7 @@ pub(super) fn simulated(harm: &HostHarm) -> bool {
     match harm {
         HostHarm::Kill | HostHarm::Stop | HostHarm::Slow(_) | HostHarm::PowerLoss { .. } => true,
         HostHarm::Clock { .. } => true,
+        HostHarm::CrashLoop { .. } | HostHarm::Memory { .. } | HostHarm::Descriptors { .. } => true,
         HostHarm::Disk(harm) => matches!(harm, DiskHarm::Slow(_) | DiskHarm::Full),
         _ => false,
     }
@@ -27,15 +30,22 @@ where
     M::Response: Answer,
 {
     /// Does to one host what a fault does.
-    pub(super) fn strike(&mut self, host: usize, harm: HostHarm) {
+    pub(super) fn strike(&mut self, fault: u64, host: usize, harm: HostHarm) {
         let nodes = self.plan.nodes.len();
         if let HostHarm::Clock { clocks, change } = harm {
             return self.skew(host, (clocks, change), false);
         }
         if let Some(client) = host.checked_sub(nodes) {
-            if harm == HostHarm::Stop {
-                self.s.hosts[client].paused_by += 1;
-                self.stop_client(client);
+            match harm {
+                HostHarm::Stop => {
+                    self.s.hosts[client].paused_by += 1;
+                    self.stop_client(client);
+                }
+                HostHarm::Slow(share) => {
+                    self.s.hosts[client].slow.push(share);
+                    self.after(0, Event::Again { fault, host: host as u16 });
+                }
+                _ => {}
             }
             return;
         }
@@ -54,24 +64,26 @@ where
             HostHarm::Disk(DiskHarm::Slow(by)) => self.s.nodes[host].disk.slower += nanos(by),
             HostHarm::Disk(DiskHarm::Full) => self.s.nodes[host].disk.full = true,
             HostHarm::Slow(share) => self.s.nodes[host].slow.push(share),
-            _ => {}
+            _ => self.strike_process(fault, node, harm),
         }
     }
 
     /// Undoes it. Returns whether the host has to start.
-    pub(super) fn relieve(&mut self, host: usize, harm: HostHarm) -> bool {
+    pub(super) fn relieve(&mut self, fault: u64, host: usize, harm: HostHarm) -> bool {
         let nodes = self.plan.nodes.len();
         if let HostHarm::Clock { clocks, change } = harm {
             self.skew(host, (clocks, change), true);
             return false;
         }
         if let Some(client) = host.checked_sub(nodes) {
-            if harm == HostHarm::Stop {
-                let state = &mut self.s.hosts[client];
-                state.paused_by -= 1;
-                if state.paused_by == 0 {
-                    self.resume_client(client);
-                }
+            let state = &mut self.s.hosts[client];
+            match harm {
+                HostHarm::Stop => state.paused_by -= 1,
+                HostHarm::Slow(share) => release(&mut state.slow, share),
+                _ => {}
+            }
+            if state.paused_by == 0 && state.stopped {
+                self.resume_client(client);
             }
             return false;
         }
@@ -87,16 +99,18 @@ where
             }
             HostHarm::Disk(DiskHarm::Slow(by)) => state.disk.slower -= nanos(by),
             HostHarm::Disk(DiskHarm::Full) => state.disk.full = false,
-            HostHarm::Slow(share) => {
-                if let Some(at) = state.slow.iter().position(|other| *other == share) {
-                    state.slow.swap_remove(at);
-                }
-            }
-            _ => {}
+            HostHarm::Slow(share) => release(&mut state.slow, share),
+            _ => self.relieve_process(fault, node, harm),
         }
-        if !matches!(harm, HostHarm::Kill | HostHarm::PowerLoss { .. } | HostHarm::Disk(DiskHarm::Full))
-            || self.s.nodes[host].crashed_by > 0
-        {
+        let ends_lives = matches!(
+            harm,
+            HostHarm::Kill
+                | HostHarm::PowerLoss { .. }
+                | HostHarm::CrashLoop { .. }
+                | HostHarm::Memory { .. }
+                | HostHarm::Disk(DiskHarm::Full)
+        );
+        if !ends_lives || self.s.nodes[host].crashed_by > 0 {
             return false;
         }
         self.start_node(node);
@@ -125,15 +139,17 @@ where
                 let words = format!("a sync of {name} takes {:?} longer", Duration::from_nanos(slower));
                 (words, !start || slower >= nanos(by))
             }
-            HostHarm::Slow(share) => {
-                let gets =
-                    self.s.nodes.get(host).and_then(|node| node.slow.iter().min()).copied().unwrap_or(Share::ALL);
+            HostHarm::Slow(share) if host < nodes => {
+                let gets = least(&self.s.nodes[host].slow);
                 (format!("{name} runs for {gets} of the time"), !start || gets <= share)
             }
             HostHarm::Disk(DiskHarm::Full) if start => {
                 (format!("the disk of {name} is full"), self.s.nodes.get(host).is_some_and(|node| node.disk.full))
             }
-            _ => self.measure_process(one, harm, host, name, stage),
+            _ => match self.measure_wants(one, harm, host, stage, figures) {
+                Some(found) => found,
+                None => self.measure_process(one, harm, host, name, stage),
+            },
         }
     }
 
@@ -141,7 +157,8 @@ where
         let Some(node) = self.s.nodes.get(host) else {
             let client = &self.s.hosts[host - self.plan.nodes.len()];
             let state = if client.stopped { "stopped" } else { "running" };
-            return (format!("the process of {name} is {state}"), client.stopped == (client.paused_by > 0));
+            let ok = client.stopped == (client.paused_by > 0) || !client.slow.is_empty();
+            return (format!("the process of {name} is {state}"), ok);
         };
         let restarted = stage == Stage::End && harm != HostHarm::Stop && node.crashed_by == 0;
         if restarted && node.up() {
@@ -160,5 +177,11 @@ where
                 (false, false) => "running",
             };
         (format!("the process of {name} is {state}"), state == expected)
+    }
+}
+
+fn release(shares: &mut Vec<Share>, share: Share) {
+    if let Some(at) = shares.iter().position(|other| *other == share) {
+        shares.swap_remove(at);
     }
 }

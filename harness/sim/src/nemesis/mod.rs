@@ -9,6 +9,7 @@ mod clocks;
 mod coverage;
 mod hosts;
 mod links;
+mod processes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,8 @@ use crate::{Service, SimPlan};
 
 /// A fault that finds nobody to hit looks again after this long, in nanoseconds.
 const AGAIN: u64 = 5_000_000;
+
+pub(crate) use processes::{Wants, least};
 
 pub(crate) type Measured = BTreeMap<SmolStr, f64>;
 
@@ -56,7 +59,8 @@ where
         primaries.sort_by_key(|(term, _)| std::cmp::Reverse(*term));
         let (nodes, clients) = (&self.plan.nodes, &self.plan.clients);
         // A node that something else has shut off is down as well: there is no process to hit.
-        let down_nodes = self.s.nodes.iter().zip(nodes).filter(|(node, _)| !node.up() || node.paused_by > 0);
+        let down_nodes =
+            self.s.nodes.iter().zip(nodes).filter(|(node, _)| !node.up() || node.paused_by > 0 || node.wants.looping());
         let down_clients = self.s.hosts.iter().zip(clients).filter(|(host, _)| host.paused_by > 0);
         let down: BTreeSet<Host> =
             down_nodes.map(|(_, name)| name.clone()).chain(down_clients.map(|(_, name)| name.clone())).collect();
@@ -174,7 +178,7 @@ where
             Effect::Links(harm) => self.harm_links(&resolved, harm),
             Effect::Hosts(harm) => {
                 for host in self.victims(&resolved) {
-                    self.strike(host, harm);
+                    self.strike(number, host, harm);
                 }
             }
         }
@@ -207,13 +211,13 @@ where
 
     /// Heals what is in force at this place in the list, which isn't being healed yet.
     pub(crate) fn heal_at(&mut self, at: usize) {
-        let resolved = self.s.in_force[at].resolved.clone();
+        let (fault, resolved) = (self.s.in_force[at].number, self.s.in_force[at].resolved.clone());
         let mut awaiting = Vec::new();
         match resolved.effect {
             Effect::Links(harm) => self.mend_links(&resolved, harm),
             Effect::Hosts(harm) => {
                 for host in self.victims(&resolved) {
-                    if self.relieve(host, harm) {
+                    if self.relieve(fault, host, harm) {
                         awaiting.push(host as u16);
                     }
                 }

@@ -186,7 +186,7 @@ pub fn all_faults(plan: &SimPlan, leads: bool) -> Vec<Timed> {
         let decide = |what: u64| seed.decide(&[number, what]);
         let who = [Selector::One, Selector::Minority, Selector::All][decide(0).below(3) as usize].clone();
         let by = decide(1).between(Duration::from_millis(1), Duration::from_millis(40));
-        let fault = match decide(2).below(6) {
+        let fault = match decide(2).below(9) {
             0 => Fault::Hosts { who, harm: HostHarm::PowerLoss { torn: true } },
             1 => Fault::Hosts { who, harm: HostHarm::Disk(DiskHarm::Slow(by)) },
             2 => Fault::Hosts { who, harm: HostHarm::Disk(DiskHarm::Full) },
@@ -199,6 +199,9 @@ pub fn all_faults(plan: &SimPlan, leads: bool) -> Vec<Timed> {
                 let change = ClockChange::Rate(decide(4).below(8000) as i32 - 4000);
                 Fault::Hosts { who, harm: HostHarm::Clock { clocks: Clocks::All, change } }
             }
+            5 => Fault::Hosts { who, harm: HostHarm::CrashLoop { every: by } },
+            6 => Fault::Hosts { who, harm: HostHarm::Memory { headroom: 1 << 20 } },
+            7 => Fault::Hosts { who, harm: HostHarm::Descriptors { spare: decide(4).below(3) as u32 } },
             _ => Fault::Hosts { who, harm: HostHarm::Slow(Share::percent(5 + decide(4).below(50) as u32)) },
         };
         let at = decide(5).between(Duration::ZERO, total);
