@@ -9,18 +9,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use duress_deploy::{Local, Process, ProcessSpec, ProcessState, Resource};
+use duress_disk::Disk;
+use duress_fault::Fault;
 use duress_history::{EventKind, Evidence, FaultEvent, Host, NodeReport, Stage};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, watch};
 
 use crate::frames::{self, Receiver, Sender};
 use crate::lookout::Sightings;
+use crate::nemesis;
 use crate::skews::{self, Skews};
 use crate::{NodeMessage, Plan, Recorder, RunError, Target};
 
 /// Faults that nobody scheduled (a node that died by itself, a node that was fenced off by
 /// another) are numbered from here.
 pub(crate) const UNSCHEDULED: u64 = 1 << 32;
+
+/// The kind of an unscheduled fault: a node stopped because its disk was broken.
+const HALT: &str = "halt";
+
+/// How often it is looked whether a node that is waited for has stopped.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// The deployed target.
 pub(crate) struct Cluster {
@@ -36,6 +45,8 @@ pub(crate) struct Cluster {
     addresses: Vec<Ipv4Addr>,
     nodes: Vec<Mutex<Node>>,
     clients: Vec<Mutex<ClientHost>>,
+    /// The nodes' disks, if the schedule does anything to them.
+    disks: Vec<Arc<Disk>>,
     /// Counts starts of nodes that have become ready.
     ready: Vec<watch::Sender<u64>>,
     unscheduled: Mutex<u64>,
@@ -52,6 +63,8 @@ struct Node {
     life: u64,
     /// The last thing it said of itself.
     report: Option<NodeReport>,
+    /// How many calls its disk had failed when it was started.
+    failed_before: u64,
     /// An unscheduled fault that keeps it down.
     down_by: Option<(u64, SmolStr)>,
     /// How many faults are in force of which it may die.
@@ -85,6 +98,10 @@ impl Cluster {
             addresses
                 .push(local.address(name).ok_or_else(|| RunError::Harness(format!("host {name} has no address")))?);
         }
+        let disks = match plan.schedule.faults().iter().any(|timed| needs_disk(&timed.fault)) {
+            true => plan.nodes.iter().map(|name| mount(&data(&plan.directory, name))).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
         let mut clients = Vec::new();
         for name in &plan.clients {
             let spec = target.client_host(&addresses)?;
@@ -106,6 +123,7 @@ impl Cluster {
             addresses,
             nodes: plan.nodes.iter().map(|_| Mutex::default()).collect(),
             clients,
+            disks,
             ready: plan.nodes.iter().map(|_| watch::Sender::new(0)).collect(),
             unscheduled: Mutex::new(UNSCHEDULED),
             power: Mutex::default(),
@@ -120,7 +138,7 @@ impl Cluster {
     pub(crate) fn start_node(self: &Arc<Self>, node: usize) -> Result<(), RunError> {
         let name = &self.node_names[node];
         let directory = self.directory.join("nodes").join(name.as_str());
-        let data = directory.join("data");
+        let data = data(&self.directory, name);
         std::fs::create_dir_all(&data)?;
         let _power = lock(&self.power);
         let mut state = lock(&self.nodes[node]);
@@ -138,6 +156,7 @@ impl Cluster {
         let life = state.life;
         state.process = Some(process);
         state.control = Some(sender);
+        state.failed_before = self.disk(node).map_or(0, |disk| disk.counters().failed());
         drop(state);
         tokio::spawn(listen(self.clone(), node, life, receiver));
         Ok(())
@@ -163,9 +182,18 @@ impl Cluster {
     pub(crate) async fn wait_ready(&self, node: usize, within: Duration) -> Result<(), RunError> {
         let life = lock(&self.nodes[node]).life;
         let mut ready = self.ready[node].subscribe();
-        let waited = tokio::time::timeout(within, ready.wait_for(|ready| *ready >= life)).await;
+        let dies = async {
+            while !self.is_halted(node) {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        let waited = tokio::select! {
+            ready = ready.wait_for(|ready| *ready >= life) => ready.is_ok(),
+            () = dies => false,
+            () = tokio::time::sleep(within) => false,
+        };
         match waited {
-            Ok(Ok(_)) => Ok(()),
+            true => Ok(()),
             _ => Err(RunError::NotReady { node: self.node_names[node].clone(), within, log: self.log(node) }),
         }
     }
@@ -292,23 +320,29 @@ impl Cluster {
     /// Starts the nodes again that were fenced off or died by themselves.
     pub(crate) async fn repair(self: &Arc<Self>, within: Duration) -> Result<(), RunError> {
         for node in 0..self.nodes.len() {
-            let down_by = lock(&self.nodes[node]).down_by.take();
-            let Some((fault, kind)) = down_by else { continue };
-            self.start_node(node)?;
-            let ready = self.wait_ready(node, within).await;
-            let name = &self.node_names[node];
-            self.unscheduled_event(fault, Stage::End, &kind, name, format!("{name} is started again"));
-            self.recorder.record(EventKind::Evidence(Evidence {
-                fault,
-                stage: Stage::End,
-                proven: ready.is_ok(),
-                what: match ready {
-                    Ok(()) => format!("{name} answers"),
-                    Err(e) => e.to_string(),
-                },
-                measured: Default::default(),
-            }));
+            self.repair_node(node, within).await?;
         }
+        Ok(())
+    }
+
+    /// Starts a node again if it was fenced off or died by itself.
+    pub(crate) async fn repair_node(self: &Arc<Self>, node: usize, within: Duration) -> Result<(), RunError> {
+        let down_by = lock(&self.nodes[node]).down_by.take();
+        let Some((fault, kind)) = down_by else { return Ok(()) };
+        self.start_node(node)?;
+        let ready = self.wait_ready(node, within).await;
+        let name = &self.node_names[node];
+        self.unscheduled_event(fault, Stage::End, &kind, name, format!("{name} is started again"));
+        self.recorder.record(EventKind::Evidence(Evidence {
+            fault,
+            stage: Stage::End,
+            proven: ready.is_ok(),
+            what: match ready {
+                Ok(()) => format!("{name} answers"),
+                Err(e) => e.to_string(),
+            },
+            measured: Default::default(),
+        }));
         Ok(())
     }
 
@@ -384,21 +418,61 @@ impl Cluster {
             return;
         }
         let fault = self.next_unscheduled();
-        state.down_by = Some((fault, "exit".into()));
+        let broken = self.broken_disk(node, state.failed_before);
+        let kind = if broken.is_some() { HALT } else { "exit" };
+        state.down_by = Some((fault, kind.into()));
         drop(state);
         let name = &self.node_names[node];
         self.sightings.down(name);
         let how = status.map_or_else(|| "closed its control channel".into(), |status| format!("ended: {status}"));
-        let what = format!("{name} {how}, and nobody asked it to; see {}", self.log(node).display());
-        self.unscheduled_event(fault, Stage::Start, "exit", name, what.clone());
+        let log = self.log(node);
+        let what = match &broken {
+            Some(broken) => format!("{name} {how}, for {broken}; see {}", log.display()),
+            None => format!("{name} {how}, and nobody asked it to; see {}", log.display()),
+        };
+        self.unscheduled_event(fault, Stage::Start, kind, name, what.clone());
         self.recorder.record(EventKind::Evidence(Evidence {
             fault,
             stage: Stage::Start,
-            // Not a fault of ours: a run in which nodes die by themselves is no clean run.
-            proven: false,
+            // Unless its disk was broken it is not a fault of ours: a run in which nodes die by
+            // themselves is no clean run.
+            proven: broken.is_some(),
             what,
             measured: Default::default(),
         }));
+    }
+
+    /// A node's disk, if the schedule does anything to disks.
+    pub(crate) fn disk(&self, node: usize) -> Option<&Arc<Disk>> {
+        self.disks.get(node)
+    }
+
+    /// What is wrong with a node's disk, if it has failed more calls than so many, or is damaged: a
+    /// good reason for the node to stop.
+    fn broken_disk(&self, node: usize, before: u64) -> Option<String> {
+        let disk = self.disk(node)?;
+        let failed = disk.counters().failed().saturating_sub(before);
+        match (failed, disk.is_damaged()) {
+            (0, false) => None,
+            (0, true) => Some("its disk is damaged".into()),
+            (1, _) => Some("its disk failed a call".into()),
+            (failed, _) => Some(format!("its disk failed {failed} calls")),
+        }
+    }
+
+    /// Whether a node is down because its disk failed.
+    pub(crate) fn is_halted(&self, node: usize) -> bool {
+        let state = lock(&self.nodes[node]);
+        state.process.is_none() && state.down_by.as_ref().is_some_and(|(_, kind)| kind == HALT)
+    }
+
+    /// Makes the nodes' data directories plain ones again. No node may run any more.
+    pub(crate) fn unmount(&self) {
+        for disk in &self.disks {
+            if let Err(e) = disk.unmount() {
+                tracing::warn!("{e}");
+            }
+        }
     }
 
     /// Ends every process.
@@ -421,6 +495,23 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Where a node keeps its data.
+fn data(directory: &Path, name: &Host) -> PathBuf {
+    directory.join("nodes").join(name.as_str()).join("data")
+}
+
+/// Whether a fault is done to disks.
+fn needs_disk(fault: &Fault) -> bool {
+    matches!(fault, Fault::Hosts { harm, .. } if harm.needs_disk())
+}
+
+fn mount(data: &Path) -> Result<Arc<Disk>, RunError> {
+    std::fs::create_dir_all(data)?;
+    let disk = Disk::mount(data)?;
+    nemesis::disks::prepare(&disk)?;
+    Ok(Arc::new(disk))
 }
 
 fn spawn(

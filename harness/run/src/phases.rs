@@ -93,6 +93,9 @@ pub enum RunError {
     /// Deployment or process control failed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// A disk that fails on demand could not be had.
+    #[error(transparent)]
+    Disk(#[from] duress_disk::DiskError),
     /// The target's own messages could not be made or read.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -238,6 +241,7 @@ async fn go(
     enter(recorder, &progress, Phase::End);
     cluster.write_statuses()?;
     cluster.stop()?;
+    cluster.unmount();
     Ok(ended)
 }
 

@@ -1,13 +1,15 @@
-//! One node's disk: its log, and what a crash leaves of it.
+//! One node's disk: its log, what a crash leaves of it, and what is wrong with it meanwhile.
 //!
 //! Records are kept as they are and turned into bytes only when a crash tears them. What is then
 //! left is read back by the machine ([`duress_machine::Machine::read_log`]), by the same code that reads a
 //! real log.
 
+use duress_fault::DiskHarm;
 use duress_machine::wal::{self, Damage, Recovered, Tail};
 use duress_seed::Decision;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// A record, and how many records before it were known to be durable when it was written.
 #[derive(Clone, Debug)]
@@ -35,10 +37,12 @@ pub(crate) struct Disk<R> {
     /// Another sync was asked for meanwhile, up to this write.
     wanted: Option<u64>,
     pub(crate) syncs: u64,
-    /// No more can be written.
-    pub(crate) full: bool,
-    /// By how much longer a sync takes, in nanoseconds.
-    pub(crate) slower: u64,
+    /// What is wrong with it.
+    harms: Vec<DiskHarm>,
+    /// What is really durable, since a sync has lied.
+    truth: Option<Vec<Written<R>>>,
+    /// Bits of the log's bytes that are flipped, by their places.
+    flipped: Vec<u64>,
     /// What the last crash left, until the next start finds out.
     left: Left,
 }
@@ -84,8 +88,9 @@ impl<R> Default for Disk<R> {
             syncing: None,
             wanted: None,
             syncs: 0,
-            full: false,
-            slower: 0,
+            harms: Vec::new(),
+            truth: None,
+            flipped: Vec::new(),
             left: Left::Whole,
         }
     }
@@ -122,8 +127,59 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
         Some(through)
     }
 
+    /// From now on this is wrong with it. A bit is flipped at the place that `decision` chooses.
+    pub(crate) fn harm(&mut self, harm: DiskHarm, decision: Decision) {
+        if harm == DiskHarm::BitFlip {
+            let bits = self.bytes().0.len() as u64 * 8;
+            // Of an empty log there is nothing to flip.
+            self.flipped.extend((bits > 0).then(|| decision.below(bits)));
+        }
+        self.harms.push(harm);
+    }
+
+    /// This is not wrong with it any more. A bit is flipped back, unless it was overwritten.
+    pub(crate) fn mend(&mut self, harm: DiskHarm) {
+        if let Some(at) = self.harms.iter().position(|other| *other == harm) {
+            self.harms.swap_remove(at);
+        }
+        if harm == DiskHarm::BitFlip {
+            self.flipped.pop();
+        }
+    }
+
+    /// Whether this is wrong with it.
+    pub(crate) fn is(&self, harm: DiskHarm) -> bool {
+        self.harms.contains(&harm)
+    }
+
+    /// Whether a bit of the log is flipped.
+    pub(crate) fn is_flipped(&self) -> bool {
+        !self.flipped.is_empty()
+    }
+
+    /// Whether nothing can be written.
+    pub(crate) fn refuses(&self) -> bool {
+        self.is(DiskHarm::Full) || self.is(DiskHarm::ReadOnly)
+    }
+
+    /// Whether a starting node can't open its log: to read it, or to lock it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is(DiskHarm::ReadError) || self.is(DiskHarm::ReadOnly)
+    }
+
+    /// By how much longer a sync takes.
+    pub(crate) fn slower(&self) -> Duration {
+        let by = |harm: &DiskHarm| if let DiskHarm::Slow(by) = harm { *by } else { Duration::ZERO };
+        self.harms.iter().map(by).max().unwrap_or_default()
+    }
+
     /// The sync under way is over. Returns what the next one covers, if one begins now.
     pub(crate) fn synced(&mut self) -> Option<u64> {
+        if !self.is(DiskHarm::SyncLies) {
+            self.truth = None;
+        } else if self.truth.is_none() {
+            self.truth = Some(self.log.clone());
+        }
         if let Some(through) = self.syncing.take() {
             let count = (through - self.durable) as usize;
             self.settle(count);
@@ -140,6 +196,7 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
                 Write::Append(written) => self.log.push(written),
                 Write::Rewrite(records) => {
                     self.log.clear();
+                    self.flipped.clear();
                     let written = |(at, record)| Written { record, synced: at as u32 };
                     self.log.extend(records.into_iter().enumerate().map(written));
                 }
@@ -168,10 +225,28 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
         self.forget_life();
     }
 
+    /// The power failed. What was not synced is lost.
+    pub(crate) fn power_loss(&mut self) {
+        let lied = self.truth.take();
+        if self.left != Left::Damaged && (lied.is_some() || !self.pending.is_empty()) {
+            self.left = Left::Missing;
+        }
+        if let Some(truth) = lied {
+            // A bit behind its end was flipped in what had never been there.
+            self.log = truth;
+            let bits = self.bytes().0.len() as u64 * 8;
+            self.flipped.retain(|bit| *bit < bits);
+        }
+        self.forget_life();
+    }
+
     /// The power failed. What was not synced is lost, or has reached the disk in part, in any
     /// order.
     /// `read` reads the log back.
-    pub(crate) fn power_loss(&mut self, how: Decision, place: Decision, read: impl Read<R>) {
+    pub(crate) fn tear(&mut self, how: Decision, place: Decision, read: impl Read<R>) {
+        if self.truth.is_some() {
+            return self.power_loss();
+        }
         if self.pending.is_empty() {
             self.left = Left::Whole;
             return self.forget_life();
@@ -252,7 +327,27 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
     }
 
     /// What a starting node finds: its records, or that the log is damaged. All of it is durable.
-    pub(crate) fn start(&mut self) -> (Left, Option<Vec<R>>) {
+    pub(crate) fn start(&mut self, read: impl Read<R>) -> (Left, Option<Vec<R>>) {
+        if self.left != Left::Damaged && self.is_flipped() {
+            let (mut bytes, _) = self.bytes();
+            for bit in &self.flipped {
+                if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            let left = std::mem::replace(&mut self.left, Left::Torn);
+            self.read_back(&bytes, read);
+            if self.left == Left::Damaged {
+                // Until the bit is flipped back.
+                self.left = left;
+                return (Left::Damaged, None);
+            }
+            // What could not be told from a torn record is cut off.
+            self.flipped.clear();
+        }
+        if !self.is(DiskHarm::SyncLies) {
+            self.truth = None;
+        }
         let left = std::mem::replace(&mut self.left, Left::Whole);
         if left == Left::Damaged {
             self.left = Left::Damaged;
@@ -290,11 +385,11 @@ mod tests {
             }
         }
         if power {
-            disk.power_loss(decide(2, 0), decide(2, 1), wal::recover)
+            disk.tear(decide(2, 0), decide(2, 1), wal::recover)
         } else {
             disk.kill(decide(2, 0))
         }
-        let (left, records) = disk.start();
+        let (left, records) = disk.start(wal::recover);
         (left, records.expect("a crash damages nothing that was durable"), durable, written)
     }
 
@@ -327,12 +422,85 @@ mod tests {
                 disk.synced();
             }
             disk.corrupt(Seed(seed).decide(&[1]), wal::recover);
-            match disk.start() {
+            match disk.start(wal::recover) {
                 (Left::Damaged, None) => damaged += 1,
                 // Damage to the last record can't be told from a torn one.
                 (_, Some(records)) => assert_eq!(records, (0..9).collect::<Vec<_>>()),
                 other => panic!("{other:?}"),
             }
+        }
+        assert!(damaged > 150, "{damaged} of 200");
+    }
+
+    /// A disk with so many records, synced one by one.
+    fn with_records(records: u64) -> Disk<u64> {
+        let mut disk = Disk::default();
+        for record in 0..records {
+            disk.append(record);
+            disk.sync();
+            disk.synced();
+        }
+        disk
+    }
+
+    #[test]
+    fn a_power_loss_takes_all_that_was_not_synced_and_nothing_else() {
+        let mut disk = with_records(3);
+        disk.append(3);
+        disk.power_loss();
+        assert_eq!(disk.start(wal::recover), (Left::Missing, Some(vec![0, 1, 2])));
+        disk.power_loss();
+        assert_eq!(disk.start(wal::recover), (Left::Whole, Some(vec![0, 1, 2])));
+    }
+
+    #[test]
+    fn what_a_lying_sync_covered_is_lost_with_the_power_unless_an_honest_one_follows() {
+        let decision = Seed(1).decide(&[]);
+        for honest in [false, true] {
+            let mut disk = with_records(2);
+            disk.harm(DiskHarm::SyncLies, decision);
+            disk.append(2);
+            disk.sync();
+            disk.synced();
+            disk.rewrite(vec![7, 8]);
+            disk.sync();
+            disk.synced();
+            // A process that is killed and started again sees it all the same.
+            disk.kill(decision);
+            assert_eq!(disk.start(wal::recover).1, Some(vec![7, 8]));
+            disk.mend(DiskHarm::SyncLies);
+            if honest {
+                disk.append(9);
+                disk.sync();
+                disk.synced();
+            }
+            disk.power_loss();
+            let left = if honest { vec![7, 8, 9] } else { vec![0, 1] };
+            assert_eq!(disk.start(wal::recover).1, Some(left));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_at_the_start_and_is_gone_when_it_is_mended_or_overwritten() {
+        let mut damaged = 0;
+        for seed in 0..200 {
+            let mut disk = with_records(10);
+            disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[1]));
+            match disk.start(wal::recover) {
+                (Left::Damaged, None) => {
+                    damaged += 1;
+                    disk.mend(DiskHarm::BitFlip);
+                    assert_eq!(disk.start(wal::recover).1, Some((0..10).collect()));
+                }
+                // Damage to the last record can't be told from a torn one.
+                (_, Some(records)) => assert_eq!(records, (0..9).collect::<Vec<_>>()),
+                other => panic!("{other:?}"),
+            }
+            disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[2]));
+            disk.rewrite(vec![5]);
+            disk.sync();
+            disk.synced();
+            assert_eq!(disk.start(wal::recover).1, Some(vec![5]));
         }
         assert!(damaged > 150, "{damaged} of 200");
     }

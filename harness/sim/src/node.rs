@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use duress_fault::DiskHarm;
 use duress_fault::{SLICE, Share};
 use duress_history::{EventKind, NodeReport};
 use duress_machine::client::Answer;
@@ -14,9 +15,22 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Left};
 use crate::event::{ClientInput, Event, NodeInput};
 use crate::nemesis::{Wants, least};
+use crate::phases::nanos;
 use crate::plan::Crash;
 use crate::watch::Happening;
 use crate::world::{Running, about};
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// It is killed; what it wrote is with the operating system.
+    Killed,
+    /// Its host loses its power. What was not synced is lost.
+    PowerLoss {
+        /// Some of that may survive.
+        torn: bool,
+    },
+}
 
 /// One node: its host's clocks and disk, and its process, if it has one.
 #[derive(Debug)]
@@ -51,7 +65,7 @@ pub(crate) struct Node<M: Machine> {
     pub(crate) paused_by: u32,
     /// The unscheduled fault that keeps it down.
     pub(crate) down_by: Option<(u64, &'static str)>,
-    /// It stopped because its disk takes no more.
+    /// It stopped because its disk is broken.
     pub(crate) halted: bool,
     crashes: u64,
 }
@@ -158,19 +172,27 @@ where
             return;
         }
         state.starting = false;
+        if state.disk.is_closed() {
+            state.halted = true;
+            return self.node_is_back(node, false);
+        }
         if self.plan.disk.corruption > 0.0 && corrupted.chance(self.plan.disk.corruption) {
             let which = self.s.seed.decide(&[about::CORRUPT, u64::from(node), u64::from(start), 1]);
             state.disk.corrupt(which, |bytes| M::read_log(config, bytes));
         }
         state.life += 1;
         state.clock.restart(self.s.now);
-        let (left, recovered) = state.disk.start();
+        let (left, recovered) = state.disk.start(|bytes| M::read_log(config, bytes));
         if state.life > 1 {
             self.s.coverage.count("restart", "node", left.words());
         }
         self.trace(kind::STARTED, u64::from(node));
         let Some(recovered) = recovered else {
-            self.exits(node, "can't start: its log is damaged");
+            match self.s.nodes[place].disk.is_flipped() {
+                // It may when the damage is mended.
+                true => self.s.nodes[place].halted = true,
+                false => self.exits(node, "can't start: its log is damaged"),
+            }
             self.node_is_back(node, false);
             return;
         };
@@ -218,29 +240,36 @@ where
         true
     }
 
-    /// Kills a node, if it runs. With `power`, its disk loses its memory, too.
-    pub(crate) fn kill(&mut self, node: u16, power: bool) {
+    /// Kills a node, if it runs.
+    pub(crate) fn kill(&mut self, node: u16, death: Death) {
         if !self.end_process(node) {
+            if let Death::PowerLoss { .. } = death {
+                // What a killed process left with the operating system goes as well.
+                self.s.nodes[usize::from(node)].disk.power_loss();
+            }
             return;
         }
         let state = &mut self.s.nodes[usize::from(node)];
         state.crashes += 1;
         let crashes = state.crashes;
         let [how, place] = [0, 1].map(|what| self.decide(about::CRASH, u64::from(node) << 1 | what, crashes));
-        let power = power
-            || match self.plan.disk.crash {
-                Crash::Kill => false,
-                Crash::Power => true,
-                Crash::Either => self.decide(about::POWER, u64::from(node), crashes).chance(0.5),
-            };
+        let power = match self.plan.disk.crash {
+            Crash::Kill => false,
+            Crash::Power => true,
+            Crash::Either => self.decide(about::POWER, u64::from(node), crashes).chance(0.5),
+        };
         let config = self.config;
         let disk = &mut self.s.nodes[usize::from(node)].disk;
-        if power { disk.power_loss(how, place, |bytes| M::read_log(config, bytes)) } else { disk.kill(how) }
+        match death {
+            Death::PowerLoss { torn: false } => disk.power_loss(),
+            Death::Killed if !power => disk.kill(how),
+            _ => disk.tear(how, place, |bytes| M::read_log(config, bytes)),
+        }
     }
 
     /// A node's process ends by itself, and nobody asked it to.
     pub(crate) fn exits(&mut self, node: u16, why: &str) {
-        self.kill(node, false);
+        self.kill(node, Death::Killed);
         let number = self.next_unscheduled();
         let name = self.plan.nodes[usize::from(node)].clone();
         let what = format!("{name} {why}");
@@ -337,6 +366,9 @@ where
                 }
                 self.trace(kind::SYNCED, u64::from(node));
                 self.s.digest.word(through);
+                if self.s.nodes[place].disk.is(DiskHarm::SyncFails) {
+                    return self.halt(node, "stopped by a failed sync");
+                }
                 if let Some(next) = self.s.nodes[place].disk.synced() {
                     self.begin_sync(node, next);
                 }
@@ -403,7 +435,7 @@ where
     fn begin_sync(&mut self, node: u16, through: u64) {
         let state = &mut self.s.nodes[usize::from(node)];
         state.disk.syncs += 1;
-        let (syncs, slower, life) = (state.disk.syncs, state.disk.slower, state.life);
+        let (syncs, slower, life) = (state.disk.syncs, nanos(state.disk.slower()), state.life);
         let takes = self.s.sync.draw(self.decide(about::SYNC, u64::from(node), syncs)) + slower;
         self.after(takes, Event::Node { node, input: NodeInput::Synced { life, through } });
     }
@@ -493,13 +525,21 @@ where
     /// does after a failed write.
     fn may_write(&mut self, node: u16) -> bool {
         let state = &self.s.nodes[usize::from(node)];
-        if state.up() && state.disk.full {
-            let role = state.status(self.s.now).map_or("node", |status| role_name(status.role));
-            self.s.coverage.count("stopped by a full disk", role, "");
-            self.kill(node, false);
-            self.s.nodes[usize::from(node)].halted = true;
+        if state.up() && state.disk.refuses() {
+            self.halt(
+                node,
+                if state.disk.is(DiskHarm::Full) { "stopped by a full disk" } else { "stopped by a read-only disk" },
+            );
         }
         self.s.nodes[usize::from(node)].up()
+    }
+
+    /// A node stops because its disk is broken.
+    fn halt(&mut self, node: u16, why: &'static str) {
+        let role = self.s.nodes[usize::from(node)].status(self.s.now).map_or("node", |status| role_name(status.role));
+        self.s.coverage.count(why, role, "");
+        self.kill(node, Death::Killed);
+        self.s.nodes[usize::from(node)].halted = true;
     }
 
     /// Keeps and records what a node says of itself.
@@ -545,7 +585,7 @@ where
         if state.up() || state.starting {
             let role = state.status(self.s.now).map_or("node", |status| role_name(status.role));
             self.s.coverage.count("fence", role, "");
-            self.kill(victim, false);
+            self.kill(victim, Death::Killed);
             let number = self.next_unscheduled();
             let names = &self.plan.nodes;
             let (name, by) = (&names[usize::from(victim)], &names[usize::from(asker)]);

@@ -39,6 +39,7 @@ pub(crate) mod about {
     pub(crate) const SPREAD: u64 = 11;
     pub(crate) const FENCE: u64 = 12;
     pub(crate) const AGAIN: u64 = 13;
+    pub(crate) const FLIP: u64 = 14;
 }
 
 /// Simulates runs of one service, one after the other, in memory that is used again.

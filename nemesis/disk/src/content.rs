@@ -160,6 +160,11 @@ impl Content {
         Ok((lost.saturating_sub(survived), survived))
     }
 
+    /// Whether a sync would replace the durable byte at this place, or cut it off.
+    pub(crate) fn replaces(&self, at: u64) -> bool {
+        at >= self.base || self.dirty.covers(at)
+    }
+
     /// Whether the byte at this place that programs see is the durable one.
     pub(crate) fn shows(&self, at: u64) -> bool {
         at < self.base && !self.dirty.covers(at) && !self.stale.covers(at)

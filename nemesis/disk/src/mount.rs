@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,8 @@ pub struct Disk {
     directory: PathBuf,
     volume: Arc<Mutex<Option<Volume>>>,
     notifier: Notifier,
-    session: Option<BackgroundSession>,
-    late: Option<JoinHandle<()>>,
+    /// The threads that serve it.
+    threads: Mutex<Option<(BackgroundSession, JoinHandle<()>)>>,
 }
 
 /// Opens the device, which is all that tells whether a user may serve file systems.
@@ -86,7 +86,8 @@ impl Disk {
             }
         };
         let notifier = session.notifier();
-        Ok(Disk { directory: directory.to_path_buf(), volume, notifier, session: Some(session), late: Some(late) })
+        let threads = Mutex::new(Some((session, late)));
+        Ok(Disk { directory: directory.to_path_buf(), volume, notifier, threads })
     }
 
     /// Where it is mounted.
@@ -142,10 +143,24 @@ impl Disk {
     /// If the backing directory fails.
     pub fn flip(&self, seed: Seed) -> Result<Option<Flip>, DiskError> {
         let flipped = self.with("flip a bit of", |volume| volume.flip(seed))?.flatten();
-        Ok(flipped.map(|(inode, flip)| {
-            self.forget(inode);
-            flip
-        }))
+        self.forget_flipped(flipped.as_ref());
+        Ok(flipped)
+    }
+
+    /// Flips a bit back, unless its byte has been overwritten or has gone since. Whether it has
+    /// not.
+    ///
+    /// # Errors
+    /// If the backing directory fails.
+    pub fn mend(&self, flip: &Flip) -> Result<bool, DiskError> {
+        let mended = self.with("mend a bit of", |volume| volume.mend(flip))?.unwrap_or_default();
+        self.forget_flipped(Some(flip));
+        Ok(mended)
+    }
+
+    /// Whether there is a flipped bit that is neither mended nor overwritten.
+    pub fn is_damaged(&self) -> bool {
+        lock(&self.volume).as_ref().is_some_and(Volume::is_damaged)
     }
 
     /// Does something to the volume, unless it is closed.
@@ -159,26 +174,23 @@ impl Disk {
     }
 
     /// Makes everything durable, and leaves the directory as a plain one with what was on the disk.
-    /// Whoever still uses the disk gets errors.
+    /// Whoever still uses the disk gets errors. Doing it again does nothing.
     ///
     /// # Errors
     /// If the backing directory fails, or the mount is not where it was.
-    pub fn unmount(mut self) -> Result<(), DiskError> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Result<(), DiskError> {
+    pub fn unmount(&self) -> Result<(), DiskError> {
         let Some(volume) = lock(&self.volume).take() else { return Ok(()) };
         let unmounted = umount2(&self.directory, MntFlags::MNT_DETACH);
-        let until = Instant::now() + PATIENCE;
-        if let Some(session) = self.session.take() {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((session, late)) = threads {
+            let until = Instant::now() + PATIENCE;
             while !session.guard.is_finished() && Instant::now() < until {
                 thread::sleep(Duration::from_millis(1));
             }
             // With it goes the last who could ask for a late answer.
             if session.guard.is_finished() {
                 let _ = session.join();
-                let _ = self.late.take().map(JoinHandle::join);
+                let _ = late.join();
             }
         }
         volume.close().map_err(|error| self.error("write back", error))?;
@@ -192,6 +204,12 @@ impl Disk {
         let _ = self.notifier.inval_inode(INodeNo(inode), 0, 0);
     }
 
+    fn forget_flipped(&self, flip: Option<&Flip>) {
+        if let Some(flip) = flip {
+            self.forget(flip.inode());
+        }
+    }
+
     fn error(&self, doing: &'static str, error: io::Error) -> DiskError {
         DiskError::io(doing, &self.directory)(error)
     }
@@ -200,7 +218,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Who cares what came of it has called `unmount`.
-        let _ = self.end();
+        let _ = self.unmount();
     }
 }
 

@@ -84,6 +84,13 @@ pub struct Counters {
     pub written_back: u64,
 }
 
+impl Counters {
+    /// Calls that failed, for whatever reason.
+    pub fn failed(&self) -> u64 {
+        self.no_space + self.read_only + self.reads_failed + self.syncs_failed
+    }
+}
+
 /// What one power loss did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
@@ -106,6 +113,13 @@ pub struct Flip {
     pub before: u8,
     /// What it is now.
     pub after: u8,
+    inode: u64,
+}
+
+impl Flip {
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
 }
 
 /// The latest write, for a power loss to tear.
@@ -126,6 +140,8 @@ pub(crate) struct Volume {
     pub(crate) epoch: u64,
     latest: Option<Write>,
     unsynced: u64,
+    /// Bits that were flipped, and neither mended nor overwritten since.
+    flips: Vec<Flip>,
 }
 
 impl Volume {
@@ -173,11 +189,16 @@ impl Volume {
             epoch: 0,
             latest: None,
             unsynced: 0,
+            flips: Vec::new(),
         })
     }
 
-    /// Makes everything durable and lets go of the directory.
+    /// Makes everything durable but the harness's own files, and lets go of the directory.
     pub(crate) fn close(mut self) -> io::Result<()> {
+        let names = self.tree.directory(ROOT)?.entries.keys().filter(|name| is_own(name)).cloned();
+        for name in names.collect::<Vec<_>>() {
+            self.tree.unlink(ROOT, &name, false)?;
+        }
         let inodes: Vec<u64> = self.tree.inodes.keys().copied().collect();
         for inode in inodes {
             match self.tree.inodes.get(&inode).map(|inode| &inode.kind) {
@@ -357,6 +378,8 @@ impl Volume {
         }
         match self.conditions.syncs {
             Syncs::Work => {
+                let content = &*self.tree.content(inode)?.0;
+                self.flips.retain(|flip| flip.inode != inode || !content.replaces(flip.offset));
                 self.tracked(inode, |content, object| content.sync(object))?;
                 self.latest.take_if(|latest| latest.inode == inode);
                 Ok(())
@@ -456,6 +479,7 @@ impl Volume {
             }
         }
         loss.names = self.tree.forget()?;
+        self.flips.retain(|flip| self.tree.inodes.contains_key(&flip.inode));
         self.latest = None;
         self.unsynced = 0;
         self.epoch += 1;
@@ -468,8 +492,8 @@ impl Volume {
 
     /// Flips a bit of a durable byte that programs see, in a file chosen by the seed; not of a zero
     /// if there is anything else, since files are often filled up with those. Returns nothing if
-    /// there is no such byte, and otherwise the file's inode as well.
-    pub(crate) fn flip(&mut self, seed: Seed) -> nix::Result<Option<(u64, Flip)>> {
+    /// there is no such byte.
+    pub(crate) fn flip(&mut self, seed: Seed) -> nix::Result<Option<Flip>> {
         let files: Vec<(PathBuf, u64)> = self
             .tree
             .durable_files()
@@ -482,17 +506,37 @@ impl Volume {
             let length = content.durable_size();
             let found =
                 find(content, object, seed.decide(&[1, at as u64]).below(length)).map_err(|error| errno(&error))?;
-            let flipped = found.map(|(offset, before)| {
-                let after = before ^ 1 << seed.decide(&[2]).below(8);
-                object.write_all_at(&[after], offset).map(|()| Flip { path: path.clone(), offset, before, after })
-            });
+            let Some((offset, before)) = found else {
+                self.tree.rest(*inode);
+                continue;
+            };
+            let after = before ^ 1 << seed.decide(&[2]).below(8);
+            let flip = Flip { path: path.clone(), offset, before, after, inode: *inode };
+            object.write_all_at(&[after], offset).map_err(|error| errno(&error))?;
             self.tree.rest(*inode);
-            if let Some(flip) = flipped {
-                self.counters.bits_flipped += 1;
-                return Ok(Some((*inode, flip.map_err(|error| errno(&error))?)));
-            }
+            self.counters.bits_flipped += 1;
+            self.flips.push(flip.clone());
+            return Ok(Some(flip));
         }
         Ok(None)
+    }
+
+    /// Flips a bit back, unless the byte has been overwritten or has gone since. Whether it has not.
+    pub(crate) fn mend(&mut self, flip: &Flip) -> nix::Result<bool> {
+        let Some(at) = self.flips.iter().position(|other| other == flip) else { return Ok(false) };
+        self.flips.swap_remove(at);
+        let Ok((content, object)) = self.tree.content(flip.inode) else { return Ok(false) };
+        let there = flip.offset < content.durable_size();
+        if there {
+            object.write_all_at(&[flip.before], flip.offset).map_err(|error| errno(&error))?;
+        }
+        self.tree.rest(flip.inode);
+        Ok(there)
+    }
+
+    /// Whether a flipped bit is neither mended nor overwritten.
+    pub(crate) fn is_damaged(&self) -> bool {
+        !self.flips.is_empty()
     }
 }
 

@@ -268,6 +268,11 @@ impl HostHarm {
         !matches!(self, HostHarm::Stop | HostHarm::Clock { .. })
     }
 
+    /// Whether it is done to disks, and so needs a file system that does it.
+    pub fn needs_disk(&self) -> bool {
+        matches!(self, HostHarm::PowerLoss { .. } | HostHarm::Disk(_))
+    }
+
     /// Whether a node that is hit is down until the fault's end.
     pub fn takes_down(&self) -> bool {
         matches!(self, HostHarm::Kill | HostHarm::NewAddress | HostHarm::PowerLoss { .. })

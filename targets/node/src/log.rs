@@ -97,7 +97,8 @@ impl Log {
     /// Opens the log in `directory`, making both if need be, and reads its records, oldest first.
     ///
     /// A torn tail is cut off. Everything that is returned is durable: what had been written but
-    /// not synced by an earlier life is synced first, since the machine will rely on it.
+    /// not synced by an earlier life is written again and synced first, since the machine will
+    /// rely on it.
     pub fn open<R: DeserializeOwned>(directory: &Path) -> Result<(Log, Vec<R>), LogError> {
         Log::open_with(directory, wal::recover)
     }
@@ -131,6 +132,9 @@ impl Log {
             file.set_len(length).map_err(failed("cut the torn tail off", &path))?;
             allocated = length;
         }
+        // After a sync that failed, Linux takes what it should have written for clean: it can be read,
+        // and the next sync succeeds without it. Only what is written again is synced again.
+        file.write_all_at(bytes.get(..recovered.length).unwrap_or(&bytes), 0).map_err(failed("write again", &path))?;
         file.sync_all().map_err(failed("sync", &path))?;
         sync_directory(directory)?;
         let log = Log {

@@ -1,6 +1,7 @@
 //! The nemesis: applies a schedule of faults, measures that each took effect, and heals them.
 
 mod clocks;
+pub(crate) mod disks;
 mod links;
 mod lives;
 mod processes;
@@ -44,6 +45,7 @@ pub(crate) struct Nemesis {
 struct Force {
     links: links::Force,
     processes: processes::Force,
+    disks: disks::Force,
     faults: BTreeSet<u64>,
 }
 
@@ -63,7 +65,7 @@ fn impossible(effect: &Effect) -> Option<String> {
     let can = match effect {
         Effect::Links(_) => true,
         Effect::Hosts(HostHarm::Clock { .. }) => true,
-        Effect::Hosts(harm) => processes::implemented(harm),
+        Effect::Hosts(harm) => harm.needs_disk() || processes::implemented(harm),
     };
     (!can).then(|| format!("a {} can't be done on real clusters yet", effect.kind()))
 }
@@ -233,6 +235,7 @@ impl Nemesis {
             Effect::Hosts(HostHarm::Clock { clocks, change }) => {
                 self.skew_clocks(resolved, (clocks, change), real).await?;
             }
+            Effect::Hosts(harm) if harm.needs_disk() => self.harm_disks(&in_force, harm, &mut force, real).await?,
             Effect::Hosts(harm) => self.harm_processes(resolved, harm, &mut force, real).await?,
         }
         force.faults.insert(number);
@@ -257,6 +260,7 @@ impl Nemesis {
                 Ok(wrong)
             }
             Effect::Hosts(HostHarm::Clock { clocks, .. }) => Ok(self.wrong_clocks(resolved, clocks).await),
+            Effect::Hosts(harm) if harm.needs_disk() => self.wrong_disks(resolved, harm, force).await,
             Effect::Hosts(_) => Ok(self.wrong_processes(resolved, force).await),
         }
     }
@@ -267,6 +271,7 @@ impl Nemesis {
         match resolved.effect {
             Effect::Links(harm) => self.mend_links(resolved, harm, &mut force)?,
             Effect::Hosts(HostHarm::Clock { clocks, change }) => self.mend_clocks(resolved, (clocks, change)).await?,
+            Effect::Hosts(harm) if harm.needs_disk() => self.mend_disks(&in_force, harm, &mut force).await?,
             Effect::Hosts(harm) => self.mend_processes(resolved, harm, &mut force).await?,
         }
         force.faults.remove(&in_force.number);
@@ -312,6 +317,7 @@ impl Nemesis {
             Effect::Hosts(HostHarm::Clock { clocks, change }) => {
                 self.measure_clocks(in_force, (clocks, change), stage).await
             }
+            Effect::Hosts(harm) if harm.needs_disk() => self.measure_disks(in_force, harm, force, stage).await?,
             Effect::Hosts(harm) => self.measure_processes(in_force, harm, force, stage).await,
         };
         if found.seen.is_empty() && found.wrong.is_empty() {

@@ -309,7 +309,7 @@ impl Nemesis {
         let ok = if force.looping.contains_key(host) {
             // It comes and goes.
             true
-        } else if force.crashed.contains_key(host) {
+        } else if force.crashed.contains_key(host) || self.is_halted(host) {
             state == ProcessState::Gone
         } else if force.paused.contains_key(host) {
             state == ProcessState::Stopped
@@ -319,6 +319,11 @@ impl Nemesis {
             state == ProcessState::Running
         };
         (format!("the process of {host} is {state}"), ok)
+    }
+
+    /// Whether a host is a node that stopped because its disk was broken.
+    fn is_halted(&self, host: &Host) -> bool {
+        self.cluster.node_index(host).is_some_and(|node| self.cluster.is_halted(node))
     }
 
     /// Whether a node that may run again answers.
@@ -333,6 +338,7 @@ impl Nemesis {
         };
         match ready {
             Ok(()) => (format!("{host} answers again after {} ms", began.elapsed().as_millis()), true),
+            Err(_) if self.is_halted(host) => (format!("{host} can't start, for its disk is broken"), true),
             Err(e) => (e.to_string(), false),
         }
     }

@@ -11,18 +11,12 @@ use super::Measured;
 use super::processes::least;
 use crate::Service;
 use crate::event::Event;
-use crate::phases::nanos;
-use crate::world::{InForce, Running};
+use crate::node::Death;
+use crate::world::{InForce, Running, about};
 
 /// Whether the simulator can do this.
 pub(super) fn simulated(harm: &HostHarm) -> bool {
-    match harm {
-        HostHarm::Kill | HostHarm::Stop | HostHarm::Slow(_) | HostHarm::PowerLoss { .. } => true,
-        HostHarm::Clock { .. } => true,
-        HostHarm::CrashLoop { .. } | HostHarm::Memory { .. } | HostHarm::Descriptors { .. } => true,
-        HostHarm::Disk(harm) => matches!(harm, DiskHarm::Slow(_) | DiskHarm::Full),
-        _ => false,
-    }
+    !matches!(harm, HostHarm::NewAddress)
 }
 
 impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
@@ -53,7 +47,10 @@ where
         match harm {
             HostHarm::Kill | HostHarm::PowerLoss { .. } => {
                 self.s.nodes[host].crashed_by += 1;
-                self.kill(node, matches!(harm, HostHarm::PowerLoss { .. }));
+                self.kill(
+                    node,
+                    if let HostHarm::PowerLoss { torn } = harm { Death::PowerLoss { torn } } else { Death::Killed },
+                );
                 self.node_is_back(node, true);
             }
             HostHarm::Stop => {
@@ -61,8 +58,10 @@ where
                 state.paused_by += 1;
                 state.stopped = state.up();
             }
-            HostHarm::Disk(DiskHarm::Slow(by)) => self.s.nodes[host].disk.slower += nanos(by),
-            HostHarm::Disk(DiskHarm::Full) => self.s.nodes[host].disk.full = true,
+            HostHarm::Disk(harm) => {
+                let decision = self.decide(about::FLIP, u64::from(node), fault);
+                self.s.nodes[host].disk.harm(harm, decision);
+            }
             HostHarm::Slow(share) => self.s.nodes[host].slow.push(share),
             _ => self.strike_process(fault, node, harm),
         }
@@ -97,19 +96,15 @@ where
                     self.resume(node);
                 }
             }
-            HostHarm::Disk(DiskHarm::Slow(by)) => state.disk.slower -= nanos(by),
-            HostHarm::Disk(DiskHarm::Full) => state.disk.full = false,
+            HostHarm::Disk(harm) => state.disk.mend(harm),
             HostHarm::Slow(share) => release(&mut state.slow, share),
             _ => self.relieve_process(fault, node, harm),
         }
-        let ends_lives = matches!(
-            harm,
-            HostHarm::Kill
-                | HostHarm::PowerLoss { .. }
-                | HostHarm::CrashLoop { .. }
-                | HostHarm::Memory { .. }
-                | HostHarm::Disk(DiskHarm::Full)
-        );
+        let ends_lives = match harm {
+            HostHarm::Kill | HostHarm::PowerLoss { .. } | HostHarm::CrashLoop { .. } | HostHarm::Memory { .. } => true,
+            HostHarm::Disk(_) => self.s.nodes[host].halted,
+            _ => false,
+        };
         if !ends_lives || self.s.nodes[host].crashed_by > 0 {
             return false;
         }
@@ -134,23 +129,36 @@ where
         let start = stage == Stage::Start;
         match harm {
             HostHarm::Clock { clocks, change } => self.measure_clocks(one, (clocks, change), host, stage, figures),
-            HostHarm::Disk(DiskHarm::Slow(by)) => {
-                let slower = self.s.nodes.get(host).map_or(0, |node| node.disk.slower);
-                let words = format!("a sync of {name} takes {:?} longer", Duration::from_nanos(slower));
-                (words, !start || slower >= nanos(by))
-            }
             HostHarm::Slow(share) if host < nodes => {
                 let gets = least(&self.s.nodes[host].slow);
                 (format!("{name} runs for {gets} of the time"), !start || gets <= share)
             }
-            HostHarm::Disk(DiskHarm::Full) if start => {
-                (format!("the disk of {name} is full"), self.s.nodes.get(host).is_some_and(|node| node.disk.full))
-            }
+            HostHarm::Disk(harm) if start => self.measure_disk(harm, host, name),
             _ => match self.measure_wants(one, harm, host, stage, figures) {
                 Some(found) => found,
                 None => self.measure_process(one, harm, host, name, stage),
             },
         }
+    }
+
+    /// What is wrong with a node's disk, against what is claimed of it.
+    fn measure_disk(&self, harm: DiskHarm, host: usize, name: &Host) -> (String, bool) {
+        let Some(disk) = self.s.nodes.get(host).map(|node| &node.disk) else {
+            return (format!("{name} has no disk"), false);
+        };
+        let words = match harm {
+            DiskHarm::Slow(by) => {
+                return (format!("a sync of {name} takes {:?} longer", disk.slower()), disk.slower() >= by);
+            }
+            DiskHarm::BitFlip if !disk.is_flipped() => return (format!("no bit of {name} is flipped"), false),
+            DiskHarm::BitFlip => format!("a bit of the log of {name} is flipped"),
+            DiskHarm::Full => format!("the disk of {name} is full"),
+            DiskHarm::ReadOnly => format!("the disk of {name} is read-only"),
+            DiskHarm::SyncFails => format!("syncs of {name} fail"),
+            DiskHarm::SyncLies => format!("syncs of {name} lie"),
+            DiskHarm::ReadError => format!("the disk of {name} can't be read"),
+        };
+        (words, disk.is(harm))
     }
 
     fn measure_process(&self, one: &InForce, harm: HostHarm, host: usize, name: &Host, stage: Stage) -> (String, bool) {

@@ -13,6 +13,7 @@ use smol_str::format_smolstr;
 use super::Measured;
 use crate::Service;
 use crate::event::Event;
+use crate::node::Death;
 use crate::node::role_name;
 use crate::phases::nanos;
 use crate::world::{InForce, Running};
@@ -142,7 +143,7 @@ where
         let state = &mut self.s.nodes[usize::from(node)];
         if state.up() || state.starting {
             state.wants.looped += 1;
-            self.kill(node, false);
+            self.kill(node, Death::Killed);
         }
         if self.s.nodes[usize::from(node)].crashed_by == 0 {
             self.start_node(node);
@@ -159,7 +160,7 @@ where
         }
         let role = state.status(self.s.now).map_or("node", |status| role_name(status.role));
         self.s.coverage.count("died of want of memory", role, "");
-        self.kill(node, false);
+        self.kill(node, Death::Killed);
         let state = &mut self.s.nodes[usize::from(node)];
         state.halted = true;
         state.wants.starved += 1;

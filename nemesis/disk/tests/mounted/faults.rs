@@ -113,6 +113,8 @@ pub(crate) fn the_harness_s_own_files_leave_no_trace() {
     assert_eq!(fs::read(&probe).unwrap(), b"kept");
     let after = mounted.disk.counters();
     assert_eq!((after.writes - before.writes, after.reads - before.reads), (1, 0));
+    mounted.disk.unmount().unwrap();
+    assert_eq!(fs::read_dir(&mounted.root).unwrap().count(), 1, "only the node's file is left");
 }
 
 pub(crate) fn syncs_lie() {
@@ -250,6 +252,20 @@ pub(crate) fn one_bit_of_real_data_flips_even_under_a_mapping() {
         mounted.disk.power_loss(None).unwrap();
         assert_eq!(fs::read(&path).unwrap(), data, "it is durable");
         assert_eq!(mounted.disk.counters().bits_flipped, 1);
+        assert!(mounted.disk.is_damaged());
+        // It is mended, unless somebody has written there meanwhile.
+        let overwritten = seed % 2 == 0;
+        if overwritten {
+            let file = writable(&path);
+            file.write_all_at(&[flip.after], flip.offset).unwrap();
+            file.sync_all().unwrap();
+            assert!(!mounted.disk.is_damaged());
+        } else {
+            data[flip.offset as usize] = flip.before;
+        }
+        assert_eq!(mounted.disk.mend(&flip).unwrap(), !overwritten);
+        assert_eq!(fs::read(&path).unwrap(), data);
+        assert!(!mounted.disk.is_damaged());
     }
 }
 
