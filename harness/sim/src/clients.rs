@@ -16,6 +16,7 @@ use smol_str::SmolStr;
 
 use crate::clock::Clock;
 use crate::event::{ClientInput, Event, NodeInput};
+use crate::harms::Fate;
 use crate::nemesis::least;
 use crate::network::{CONNECT, RESEND_CLIENT};
 use crate::world::Running;
@@ -430,7 +431,12 @@ where
             return self.after(gives_up, Event::Client { seat, attempt, input: ClientInput::NotSent });
         }
         let way = self.latency(host, node);
-        if 2 * way > gives_up {
+        let fate = self.meet_handshake(host, node);
+        if fate.reset {
+            return self.after(2 * way, Event::Client { seat, attempt, input: ClientInput::NotSent });
+        }
+        // A handshake that was lost is repeated after a second.
+        if fate.lost || 2 * way + fate.later > gives_up {
             return self.after(gives_up, Event::Client { seat, attempt, input: ClientInput::NotSent });
         }
         if !up {
@@ -442,8 +448,19 @@ where
             return;
         }
         // There, back, and there again: the connection is made first.
+        let made = 2 * way + fate.later;
+        let link = self.s.links.link(host, node);
+        let number = if self.s.links.harms.none() { 0 } else { self.s.links.number(link) };
+        let fate = self.meet(link, number, &request);
+        if fate.reset || fate.damaged {
+            return self.client_lost(seat, attempt, made + 2 * way);
+        }
+        if fate.lost {
+            let resend = Event::Resend { to: node as u16, seat, attempt, life, tries: 1, request };
+            return self.after(made + RESEND_CLIENT[0], resend);
+        }
         let input = NodeInput::Request { life, seat, attempt, request };
-        self.after(3 * way, Event::Node { node: node as u16, input });
+        self.after(made + way + fate.later, Event::Node { node: node as u16, input });
     }
 
     fn asked(&mut self, seat: u32, node: usize, life: u32) {
@@ -465,13 +482,31 @@ where
     ) {
         let host = self.plan.nodes.len() + self.s.seats[seat as usize].client;
         if self.s.links.passes(host, usize::from(to)) {
-            let takes = self.latency(host, usize::from(to));
-            let input = NodeInput::Request { life, seat, attempt, request };
-            return self.after(takes, Event::Node { node: to, input });
+            let (takes, fate) = self.travel(host, usize::from(to), &request);
+            if fate.reset || fate.damaged {
+                // Damage is found out by a checksum, and the connection is closed.
+                return self.client_lost(seat, attempt, 2 * takes);
+            }
+            if !fate.lost {
+                let input = NodeInput::Request { life, seat, attempt, request };
+                return self.after(takes, Event::Node { node: to, input });
+            }
         }
         if let Some(pause) = resend_pause(tries) {
             self.after(pause, Event::Resend { to, seat, attempt, life, tries: tries + 1, request });
         }
+    }
+
+    /// How long something takes to travel between a client host and a node, and what it meets.
+    fn travel(&mut self, from: usize, to: usize, what: &impl std::fmt::Debug) -> (u64, Fate) {
+        let takes = self.latency(from, to);
+        if self.s.links.harms.none() {
+            return (takes, Fate::default());
+        }
+        let link = self.s.links.link(from, to);
+        let number = self.s.links.number(link);
+        let fate = self.meet(link, number, what);
+        (takes + fate.later, fate)
     }
 
     /// An answer leaves on a connection; likewise.
@@ -484,8 +519,13 @@ where
         let (client, attempt) = (state.client, state.attempt);
         let host = self.plan.nodes.len() + client;
         if self.s.links.passes(usize::from(from), host) {
-            let takes = self.latency(usize::from(from), host);
-            return self.after(takes, Event::Client { seat, attempt, input: ClientInput::Answer(response) });
+            let (takes, fate) = self.travel(usize::from(from), host, &response);
+            if fate.reset || fate.damaged {
+                return self.client_lost(seat, attempt, takes);
+            }
+            if !fate.lost {
+                return self.after(takes, Event::Client { seat, attempt, input: ClientInput::Answer(response) });
+            }
         }
         if let Some(pause) = resend_pause(tries) {
             self.after(pause, Event::ResendAnswer { from, seat, attempt, tries: tries + 1, response });

@@ -5,6 +5,7 @@ use duress_machine::{Machine, NodeId};
 
 use crate::Service;
 use crate::event::{Event, NodeInput};
+use crate::harms::{Fate, packet_size};
 use crate::network::{BACKOFF, MAX_WAITING, RESEND, State, UNACKNOWLEDGED};
 use crate::plan::Transport;
 use crate::watch::Happening;
@@ -24,6 +25,33 @@ where
         }
     }
 
+    /// What harmed links do to a packet.
+    pub(crate) fn meet(&mut self, link: usize, number: u64, message: &impl std::fmt::Debug) -> Fate {
+        if self.s.links.harms.none() {
+            return Fate::default();
+        }
+        let (key, size, now) = (self.s.links.key(link), packet_size(message), self.s.now);
+        self.s.links.harms.meet(self.s.seed, (link, key), number, size, now)
+    }
+
+    /// What they do to a packet that makes a connection.
+    pub(crate) fn meet_handshake(&mut self, from: usize, to: usize) -> Fate {
+        if self.s.links.harms.none() {
+            return Fate::default();
+        }
+        let [forth, back] = [(from, to), (to, from)].map(|(from, to)| {
+            let link = self.s.links.link(from, to);
+            let number = self.s.links.number(link);
+            self.meet(link, number, &())
+        });
+        Fate {
+            lost: forth.lost || back.lost,
+            reset: forth.reset || back.reset,
+            later: forth.later + back.later,
+            ..Fate::default()
+        }
+    }
+
     fn send_datagram(&mut self, from: usize, to: usize, message: M::Message) {
         if !self.s.links.passes(from, to) {
             return self.lost(from, to, 1);
@@ -31,8 +59,18 @@ where
         let network = &self.plan.network;
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
+        let fate = self.meet(link, number, &message);
+        // A datagram carries a checksum of its own: damage is found out.
+        if fate.lost || fate.damaged {
+            return self.lost(from, to, 1);
+        }
+        if fate.twice {
+            let takes = self.s.links.takes(link, self.s.links.latency.middle()) + fate.later;
+            let input = NodeInput::Message { from: from as u16, life: 0, message: message.clone() };
+            self.after(takes, Event::Node { node: to as u16, input });
+        }
         if self.s.links.ordinary(link, number) {
-            let takes = self.s.links.takes(link, self.s.links.latency.middle());
+            let takes = self.s.links.takes(link, self.s.links.latency.middle()) + fate.later;
             let input = NodeInput::Message { from: from as u16, life: 0, message };
             return self.after(takes, Event::Node { node: to as u16, input });
         }
@@ -47,7 +85,7 @@ where
             self.after(takes, Event::Node { node: to as u16, input });
         }
         let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, key, number));
-        let mut takes = self.s.links.takes(link, drawn);
+        let mut takes = self.s.links.takes(link, drawn) + fate.later;
         if network.reorder > 0.0 {
             let decision = self.decide(about::REORDER, key, number);
             if decision.chance(network.reorder) {
@@ -79,7 +117,9 @@ where
                     (true, true) => self.deliver(from, to, message),
                     (true, false) => {
                         self.deliver(from, to, message);
-                        self.stall(at, None);
+                        if self.s.links.connections[at].state == State::Up {
+                            self.stall(at, None);
+                        }
                     }
                     // The host answers for the process that is gone: there is no such connection.
                     (false, true) => {
@@ -111,7 +151,8 @@ where
         }
     }
 
-    /// Sends a message on a connection that carries it.
+    /// Sends a message on a connection that carries it, unless the link is harmed otherwise. What is
+    /// lost is sent again, as what meets a cut; and everything behind it waits.
     fn deliver(&mut self, from: usize, to: usize, message: M::Message) {
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
@@ -120,12 +161,24 @@ where
             true => self.s.links.latency.middle(),
             false => self.s.links.latency.draw(self.decide(about::LATENCY, key, number)),
         };
-        let mut takes = self.s.links.takes(link, drawn);
+        let at = self.s.links.connection(from, to);
+        let fate = self.meet(link, number, &message);
+        // Resets are sent for what goes either way, and everything sent is acknowledged.
+        let back = self.s.links.link(to, from);
+        if fate.reset || self.s.links.harms.resets(back) || fate.damaged {
+            // A damaged frame ends the stream that it is on.
+            self.lost(from, to, 1);
+            return self.break_connection(at);
+        }
+        if fate.lost {
+            return self.lose_packet(at, message);
+        }
+        self.s.links.connections[at].losing_since = None;
+        let mut takes = self.s.links.takes(link, drawn) + fate.later;
         let loss = self.plan.network.loss;
         if loss > 0.0 && !ordinary && self.decide(about::LOSS, key, number).chance(loss) {
             takes += RESEND[0];
         }
-        let at = self.s.links.connection(from, to);
         let connection = &mut self.s.links.connections[at];
         let arrives = (self.s.now + takes).max(connection.last_arrival);
         connection.last_arrival = arrives;
@@ -145,6 +198,23 @@ where
         self.at(now + RESEND[0], Event::Link { link: at as u32, epoch });
     }
 
+    /// A packet was lost: it is sent again later, or the connection is given up.
+    fn lose_packet(&mut self, at: usize, message: M::Message) {
+        let now = self.s.now;
+        let connection = &mut self.s.links.connections[at];
+        connection.waiting.push_front(message);
+        let since = *connection.losing_since.get_or_insert(now);
+        if now >= since + UNACKNOWLEDGED {
+            return self.break_connection(at);
+        }
+        connection.state = State::Stalled { since, resends: 0 };
+        connection.deaf = false;
+        connection.epoch += 1;
+        let epoch = connection.epoch;
+        let next = RESEND.iter().map(|resend| since + resend).find(|next| *next > now);
+        self.at(next.unwrap_or(since + UNACKNOWLEDGED), Event::Link { link: at as u32, epoch });
+    }
+
     /// The connection is gone, and with it what was in flight.
     fn break_connection(&mut self, at: usize) {
         let now = self.s.now;
@@ -152,6 +222,7 @@ where
         let waiting = connection.waiting.len();
         connection.waiting.clear();
         connection.state = State::Down { backoff: BACKOFF.0 };
+        connection.losing_since = None;
         connection.epoch += 1;
         let epoch = connection.epoch;
         self.at(now + BACKOFF.0, Event::Link { link: at as u32, epoch });
@@ -194,6 +265,9 @@ where
                             self.flush_connection(at, from, to);
                         }
                         let connection = &mut self.s.links.connections[at];
+                        if connection.epoch != epoch {
+                            return;
+                        }
                         connection.deaf = forth;
                         let resends = (resends + 1).min(RESEND.len() as u8 - 1);
                         connection.state = State::Stalled { since, resends };
@@ -203,19 +277,19 @@ where
                 }
             }
             State::Down { .. } if connects => {
+                let fate = self.meet_handshake(from, to);
+                if fate.lost || fate.reset {
+                    return self.connect_later(at);
+                }
                 // The handshake takes a way there and back before the first message leaves.
-                let takes = self.latency(from, to) + self.latency(to, from);
+                let takes = self.latency(from, to) + self.latency(to, from) + fate.later;
                 let connection = &mut self.s.links.connections[at];
                 connection.state = State::Up;
                 connection.life = peer_life;
                 connection.last_arrival = connection.last_arrival.max(now + takes);
                 self.flush_connection(at, from, to);
             }
-            State::Down { backoff } => {
-                let connection = &mut self.s.links.connections[at];
-                connection.state = State::Down { backoff: (backoff * 2).min(BACKOFF.1) };
-                self.at(now + backoff, Event::Link { link: at as u32, epoch });
-            }
+            State::Down { .. } => self.connect_later(at),
         }
     }
 
@@ -224,8 +298,21 @@ where
         self.s.nodes[from].wants.connects() && self.s.nodes[to].wants.connects()
     }
 
+    /// There is no connection to be had now.
+    fn connect_later(&mut self, at: usize) {
+        let connection = &mut self.s.links.connections[at];
+        let State::Down { backoff } = connection.state else { return };
+        connection.state = State::Down { backoff: (backoff * 2).min(BACKOFF.1) };
+        let epoch = connection.epoch;
+        self.after(backoff, Event::Link { link: at as u32, epoch });
+    }
+
+    /// Sends what waits, until something is lost or the connection breaks.
     fn flush_connection(&mut self, at: usize, from: usize, to: usize) {
-        while let Some(message) = self.s.links.connections[at].waiting.pop_front() {
+        let epoch = self.s.links.connections[at].epoch;
+        while self.s.links.connections[at].epoch == epoch
+            && let Some(message) = self.s.links.connections[at].waiting.pop_front()
+        {
             self.deliver(from, to, message);
         }
     }

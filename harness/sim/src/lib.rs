@@ -26,6 +26,7 @@ mod coverage;
 mod digest;
 mod disk;
 mod event;
+mod harms;
 mod nemesis;
 mod network;
 mod node;

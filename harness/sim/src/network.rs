@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use crate::harms::Harms;
 use crate::plan::{Compiled, Network, Transport};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -64,6 +65,8 @@ pub(crate) struct Connection<M> {
     pub(crate) waiting: VecDeque<M>,
     /// Whether messages get through though they are not acknowledged (the way back is cut).
     pub(crate) deaf: bool,
+    /// Since when what is sent has been lost, each time it was sent again.
+    pub(crate) losing_since: Option<u64>,
 }
 
 impl<M> Default for Connection<M> {
@@ -75,6 +78,7 @@ impl<M> Default for Connection<M> {
             last_arrival: 0,
             waiting: VecDeque::new(),
             deaf: false,
+            losing_since: None,
         }
     }
 }
@@ -102,6 +106,10 @@ pub(crate) struct Links<M> {
     chance: Vec<Vec<RangeInclusive<u64>>>,
     /// Per link: packets dropped by cuts.
     pub(crate) dropped: Vec<u64>,
+    /// What else is done to links.
+    pub(crate) harms: Harms,
+    /// The time.
+    pub(crate) now: u64,
     /// Per directed pair of nodes.
     pub(crate) connections: Vec<Connection<M>>,
 }
@@ -121,6 +129,8 @@ impl<M> Default for Links<M> {
             keys: Vec::new(),
             chance: Vec::new(),
             dropped: Vec::new(),
+            harms: Harms::default(),
+            now: 0,
             connections: Vec::new(),
         }
     }
@@ -168,6 +178,8 @@ impl<M> Links<M> {
         refill(&mut self.counts, hosts * hosts, 0);
         refill(&mut self.dropped, hosts * hosts, 0);
         self.delayed.clear();
+        self.harms.reset(hosts * hosts);
+        self.now = 0;
         self.connections.truncate(nodes * nodes);
         for connection in &mut self.connections {
             let mut waiting = std::mem::take(&mut connection.waiting);
@@ -191,13 +203,14 @@ impl<M> Links<M> {
     }
 
     pub(crate) fn open(&self, from: usize, to: usize) -> bool {
-        self.cuts[from * self.hosts + to] == 0
+        let link = self.link(from, to);
+        self.cuts[link] == 0 && (self.harms.none() || !self.harms.flapped(link, self.now))
     }
 
     /// A packet meets a link: whether it gets through. One that doesn't is counted.
     pub(crate) fn passes(&mut self, from: usize, to: usize) -> bool {
         let link = self.link(from, to);
-        let open = self.cuts[link] == 0;
+        let open = self.open(from, to);
         self.dropped[link] += u64::from(!open);
         open
     }

@@ -58,7 +58,7 @@ pub(crate) struct InForce {
     /// down while a quorum is healed first.
     pub(crate) place: Option<u32>,
     pub(crate) resolved: duress_fault::Resolved,
-    pub(crate) dropped_before: u64,
+    pub(crate) harmed_before: u64,
     /// It is being healed: these nodes have yet to start.
     pub(crate) healing: bool,
     pub(crate) awaiting: Vec<u16>,
@@ -348,6 +348,7 @@ where
             }
             self.s.stats.events += 1;
             self.s.now = at;
+            self.s.links.now = at;
             self.handle(event);
         }
     }

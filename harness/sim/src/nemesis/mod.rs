@@ -34,7 +34,7 @@ pub(crate) type Measured = BTreeMap<SmolStr, f64>;
 /// Whether the simulator can do this.
 fn simulated(effect: &Effect) -> bool {
     match effect {
-        Effect::Links(harm) => links::simulated(harm),
+        Effect::Links(_) => true,
         Effect::Hosts(harm) => hosts::simulated(harm),
     }
 }
@@ -172,7 +172,7 @@ where
 
     fn apply(&mut self, number: u64, place: Option<u32>, resolved: Resolved) {
         self.cover(&resolved);
-        let dropped_before = self.dropped_on(&self.links_of(&resolved));
+        let harmed_before = self.harmed_on(&self.links_of(&resolved));
         let before = self.measure_before(&resolved);
         match resolved.effect {
             Effect::Links(harm) => self.harm_links(&resolved, harm),
@@ -185,7 +185,7 @@ where
         let event = event_of(number, Stage::Start, &resolved);
         self.fault_event(event);
         let in_force =
-            InForce { number, place, resolved, dropped_before, healing: false, awaiting: Vec::new(), healed_at: 0 };
+            InForce { number, place, resolved, harmed_before, healing: false, awaiting: Vec::new(), healed_at: 0 };
         let (proven, during, measured) = self.measure(&in_force, Stage::Start);
         let what = match before.is_empty() {
             true => format!("before: as it should be; {during}"),
