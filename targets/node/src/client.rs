@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::checksum;
+
 /// How long a connection may take to be made, at most.
 const CONNECT: Duration = Duration::from_millis(500);
 
@@ -109,6 +111,7 @@ impl Node {
             let mut request = hyper::Request::post("/rpc").body(Full::new(body.clone())).unwrap_or_default();
             request.headers_mut().insert(HOST, self.host.clone());
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(checksum::CHECKSUM, checksum::of(&body));
             match timeout_at(deadline, connection.exchange(request)).await {
                 Ok(Exchange::Answered(response)) => {
                     let mut idle = self.idle();
@@ -171,9 +174,13 @@ impl Connection {
             // Something that is not our node, or another version of it.
             return Exchange::Lost;
         }
-        match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
-            Ok(body) => serde_json::from_slice(&body.to_bytes()).map_or(Exchange::Lost, Exchange::Answered),
-            Err(_) => Exchange::Lost,
+        let (head, body) = response.into_parts();
+        match Limited::new(body, MAX_ANSWER).collect().await.map(|body| body.to_bytes()) {
+            Ok(body) if checksum::matches(&head.headers, &body) => {
+                serde_json::from_slice(&body).map_or(Exchange::Lost, Exchange::Answered)
+            }
+            // Cut off or damaged.
+            Ok(_) | Err(_) => Exchange::Lost,
         }
     }
 }

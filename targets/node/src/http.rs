@@ -10,7 +10,7 @@
 //! | `POST /locks/{name}/renew` with `{"token": n, "lease_ms": n}` | `{}` |
 //! | `POST /locks/{name}/release` with `{"token": n}` | `{}` |
 //! | `GET /status` | what the node says of itself |
-//! | `POST /rpc` with a [`Request`] | a [`Response`], always with code 200: for programs |
+//! | `POST /rpc` with a [`Request`] | a [`Response`], always with code 200: for programs; both with the header `duress-checksum`, a CRC-32 of the body |
 //!
 //! Every answer also names the `node` and its `term`. An error is
 //! `{"error": name, "definite": bool, "message": words}`, with `leader` where one is known;
@@ -24,9 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -43,8 +43,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::checksum;
 use crate::clock;
 use crate::driver::{Call, Snapshot, Wish};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -220,12 +223,6 @@ impl<C: Queued> Api<C> {
 #[derive(Debug)]
 struct Bad(String);
 
-impl From<JsonRejection> for Bad {
-    fn from(rejection: JsonRejection) -> Self {
-        Bad(rejection.body_text())
-    }
-}
-
 impl From<QueryRejection> for Bad {
     fn from(rejection: QueryRejection) -> Self {
         Bad(rejection.body_text())
@@ -366,11 +363,16 @@ pub(crate) fn router<C: Queued>(api: Arc<Api<C>>) -> Router {
         };
         api.operation(&headers, &uri, op).await
     }
-    async fn rpc<C: Queued>(State(api): S<C>, request: Result<Json<Request>, JsonRejection>) -> HttpResponse {
-        match request {
-            Ok(Json(request)) => Json(api.ask(request).await).into_response(),
-            Err(rejection) => api.bad(&rejection.into()),
+    async fn rpc<C: Queued>(State(api): S<C>, headers: HeaderMap, body: Bytes) -> HttpResponse {
+        if !checksum::matches(&headers, &body) {
+            return api.bad(&Bad("the header `duress-checksum` must be the CRC-32 of the body".into()));
         }
+        let request = match parse(&body) {
+            Ok(request) => request,
+            Err(bad) => return api.bad(&bad),
+        };
+        let answer = serde_json::to_vec(&api.ask(request).await).unwrap_or_default();
+        ([(checksum::CHECKSUM, checksum::of(&answer)), (header::CONTENT_TYPE, JSON)], answer).into_response()
     }
     async fn status<C: Queued>(State(api): S<C>) -> HttpResponse {
         api.status().await

@@ -145,7 +145,7 @@ impl Links {
             waiting.dropped += 1;
             return;
         }
-        if let Err(error) = frame::push(message, MAX_FRAME, &mut waiting.frames) {
+        if let Err(error) = frame::push_sealed(message, MAX_FRAME, &mut waiting.frames) {
             warn!("a message to {to} can't be sent: {error}");
             return;
         }
@@ -206,7 +206,7 @@ async fn deliver(mut stream: TcpStream, hello: Hello, outbox: &Outbox) -> FrameE
         return error.into();
     }
     let mut frames = Vec::new();
-    if let Err(error) = frame::push(&hello, MAX_FRAME, &mut frames) {
+    if let Err(error) = frame::push_sealed(&hello, MAX_FRAME, &mut frames) {
         return error;
     }
     let (mut reading, mut writing) = stream.split();
@@ -275,7 +275,7 @@ pub(crate) async fn accept<M: Machine>(
         let (give, take) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
             let _place = place;
-            let mut reader = Reader::new(stream, MAX_FRAME);
+            let mut reader = Reader::sealed(stream, MAX_FRAME);
             let hello = match timeout(INTRODUCTION, reader.next::<Hello>()).await {
                 Ok(Ok(Some(hello))) => hello,
                 // An attempt to connect that lost its race says nothing and goes.

@@ -38,7 +38,7 @@ fn serve(stream: TcpStream, seed: Seed, connection: u64, effective: &Effective) 
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     for exchange in 0.. {
-        let what = seed.decide(&[connection, exchange]).below(12);
+        let what = seed.decide(&[connection, exchange]).below(13);
         if what == 0 {
             return Ok(()); // before anything is read, perhaps while it is being written
         }
@@ -55,9 +55,18 @@ fn serve(stream: TcpStream, seed: Seed, connection: u64, effective: &Effective) 
             _ => Ok(Reply::Done),
         };
         let body = serde_json::to_vec(&Response { node: NodeId(0), term: 1, result })?;
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        let answer = [head.as_bytes(), &body].concat();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nduress-checksum: {:08x}\r\ncontent-length: {}\r\n\r\n",
+            crc32fast::hash(&body),
+            body.len()
+        );
+        let mut answer = [head.as_bytes(), &body].concat();
+        if what == 12 {
+            // One bit is wrong, so that it is not an answer any more, whatever it reads like.
+            effective.lock().unwrap().remove(&request.sequence);
+            let bit = seed.decide(&[connection, exchange, 1]).below(body.len() as u64 * 8) as usize;
+            answer[head.len() + bit / 8] ^= 1 << (bit % 8);
+        }
         if what == 6 {
             return stream.write_all(&answer[..answer.len() / 2]); // half an answer
         }
