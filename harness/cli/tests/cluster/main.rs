@@ -2,7 +2,10 @@
 
 mod clocks;
 mod conformance;
+mod kinds;
+mod processes;
 mod replay;
 mod robust;
+mod safety;
 mod stories;
 mod support;

@@ -1,52 +1,10 @@
-//! What users and machines do to a run: kill it, interrupt it, feed it rubbish.
+//! What users do to a run: interrupt it, feed it rubbish.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::support::*;
 use nix::sys::signal::Signal;
-
-#[test]
-fn a_kill_at_any_moment_leaves_nothing_behind() {
-    let _alone = one_at_a_time();
-    if !can_run() {
-        return;
-    }
-    let before = machine();
-    let out = tempfile::tempdir().unwrap();
-    let seed = duress_seed::Seed(std::process::id().into());
-    println!("seed of the moments: {}", seed.0);
-    let mut histories = 0;
-    for round in 0..20 {
-        let mark = format!("DURESS_TEST_MARK=kill-{}-{round}", std::process::id());
-        let (name, value) = mark.split_once('=').unwrap();
-        let moment = seed.decide(&[round]).between(Duration::ZERO, Duration::from_millis(4000));
-        let directory = out.path().join(round.to_string());
-        let mut child = start(
-            duress(&["run", "--time", "20s", "--out", directory.to_str().unwrap()])
-                .env(name, value)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        );
-        let started = Instant::now();
-        eventually(moment + Duration::from_secs(5), || started.elapsed(), |elapsed| *elapsed >= moment);
-        kill(child.0.id(), Signal::SIGKILL);
-        reap(&mut child, Duration::from_secs(5));
-        eventually(Duration::from_secs(10), || marked(&mark), Vec::is_empty);
-        let Some(latest) = std::fs::read_dir(&directory).ok().and_then(|mut d| d.next()) else { continue };
-        let latest = latest.unwrap().path().join("latest");
-        if !latest.join("history.jsonl").exists() {
-            continue;
-        }
-        histories += 1;
-        let check = finish(duress(&["check", latest.to_str().unwrap()]), Duration::from_secs(60));
-        let said = String::from_utf8_lossy(&check.stdout);
-        // Cut short: never valid, and never a finding that is not there.
-        assert_eq!(check.status.code(), Some(2), "{said}\n{}", String::from_utf8_lossy(&check.stderr));
-    }
-    assert!(histories >= 5, "only {histories} of 20 runs got as far as a history");
-    assert_eq!(machine(), before);
-}
 
 #[test]
 fn an_interrupted_run_heals_and_is_judged() {
@@ -73,37 +31,6 @@ fn an_interrupted_run_heals_and_is_judged() {
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("interrupted after"), "{said}");
     assert!(marked(&mark).is_empty());
-}
-
-#[test]
-fn a_fault_that_did_nothing_makes_the_run_unknown() {
-    let _alone = one_at_a_time();
-    if !can_run() {
-        return;
-    }
-    for kind in ["partition", "crash", "pause", "delay"] {
-        let out = tempfile::tempdir().unwrap();
-        let faults = format!(
-            "faults=[{{at: 1s, lasts: 1s, {kind}: {}}}]",
-            if kind == "delay" {
-                "{links: [[n1, n2]], by: 50ms}"
-            } else if kind == "partition" {
-                "isolate-one"
-            } else {
-                "one"
-            }
-        );
-        let args = ["run", "--time", "3s", "--nodes", "3", "--set", &faults, "--out", out.path().to_str().unwrap()];
-        for (sabotage, code) in [("", 0), (kind, 2)] {
-            let mut command = duress(&args);
-            command.env("DURESS_TEST_SABOTAGE", sabotage);
-            let output = finish(command, Duration::from_secs(60));
-            let said = String::from_utf8_lossy(&output.stdout);
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(code), "{kind}, sabotaged: {sabotage:?}\n{said}\n{errors}");
-            assert_eq!(said.contains("not proven"), code == 2, "{said}");
-        }
-    }
 }
 
 #[test]
