@@ -309,6 +309,46 @@ fn a_full_disk_stops_the_node_and_it_says_so() {
 }
 
 #[test]
+fn a_node_out_of_descriptors_serves_whom_it_has_and_rests() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::new(1, directory.path());
+    let node = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" --exact child_node --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("DURESS_TEST_CHILD", child_config(&layout, 0))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .map(Process)
+        .unwrap();
+    eventually("the node", || http(layout.http[0], "GET /status", ""));
+    let pid = node.0.id();
+    let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    block_on(async {
+        let client = Client::new(layout.http.clone(), policy());
+        let put = async |value: &str| client.call(request(1, 1, write("k", value)), NodeId(0)).await;
+        assert!(matches!(put("before").await, Outcome::Ok { .. }));
+        // More than it has descriptors for; the system takes them in all the same.
+        let crowd: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(layout.http[0]).unwrap()).collect();
+        eventually("all are in use", || if open() >= 40 { Ok(()) } else { Err(open()) });
+        let used = || {
+            let clock = nix::time::ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(pid as i32)).unwrap();
+            Duration::from(nix::time::clock_gettime(clock).unwrap())
+        };
+        let (began, before) = (std::time::Instant::now(), used());
+        // The connection that was made before goes on.
+        for i in 0..20 {
+            assert!(matches!(put(&i.to_string()).await, Outcome::Ok { .. }));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let (took, used) = (began.elapsed(), used() - before);
+        assert!(used < took / 2, "it used {used:?} of {took:?} without anything to do");
+        drop(crowd);
+    });
+    let (code, ..) = eventually("a new connection", || http(layout.http[0], "GET /kv/k", ""));
+    assert_eq!(code, 200);
+}
+
+#[test]
 fn a_second_node_on_the_same_data_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(1, directory.path());
