@@ -145,6 +145,10 @@ pub(crate) struct RunArgs {
     /// Stop within a second of an operation on a register that no order explains
     #[arg(long)]
     pub(crate) stop_on_violation: bool,
+    /// Write every frame between hosts, and what became of it, to capture.pcapng in the run's
+    /// directory, for tshark and Wireshark
+    #[arg(long)]
+    pub(crate) pcap: bool,
 }
 
 const HUNT_EXAMPLES: &str = "\
@@ -240,4 +244,7 @@ pub(crate) struct InsideArgs {
     /// End the main phase when a violation shows
     #[arg(long)]
     pub(crate) stop_on_violation: bool,
+    /// Capture every frame
+    #[arg(long)]
+    pub(crate) pcap: bool,
 }

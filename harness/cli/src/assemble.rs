@@ -64,6 +64,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         sabotage: sabotage(),
         max_operations: scenario.limits.history_events / 2,
         onlooker: None,
+        capture: None,
     };
     let nodes = usize::from(scenario.target.nodes());
     let workload = duress_workloads::Workload::new(

@@ -23,6 +23,7 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
     if directory.script().exists() {
         assembled.generator = conform::read(&directory.script())?.generator();
     }
+    assembled.plan.capture = args.pcap.then(|| directory.capture());
     if args.stop_on_violation {
         assembled.plan.onlooker = Some(onlooker::registers());
     }

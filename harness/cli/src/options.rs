@@ -95,6 +95,7 @@ pub(crate) fn describe(scenario: &Scenario) -> String {
 /// The command that asks for the same again. In the real world the seed fixes what is asked for,
 /// not what happens.
 pub(crate) fn again(scenario: &Scenario, args: &RunArgs) -> String {
+    let run = args;
     let RunArgs { asked: args, time, .. } = args;
     let mut words = vec!["duress run".to_string()];
     words.extend(args.scenario.as_ref().map(|file| quote(&file.display().to_string())));
@@ -112,6 +113,7 @@ pub(crate) fn again(scenario: &Scenario, args: &RunArgs) -> String {
         words.extend(value.as_ref().map(|value| format!("{flag} {}", quote(value))));
     }
     words.extend(args.set.iter().map(|assignment| format!("--set {}", quote(assignment))));
+    words.extend(run.pcap.then(|| "--pcap".to_string()));
     words.push(format!("--seed {}", scenario.seed.unwrap_or_default()));
     words.join(" ")
 }

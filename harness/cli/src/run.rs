@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if !asked.json {
         announce(&scenario, directory.path(), args);
     }
-    let how = How { quiet: asked.json, stop_on_violation: args.stop_on_violation };
+    let how = How { quiet: asked.json, stop_on_violation: args.stop_on_violation, pcap: args.pcap };
     let judged = carry_out(&directory, &scenario, how, |judged| judge::show(judged, &directory, asked.json))?;
     Ok(exit::of(judged.results.verdict))
 }
@@ -40,11 +40,13 @@ pub(crate) struct How {
     pub(crate) quiet: bool,
     /// End the main phase when a violation shows.
     pub(crate) stop_on_violation: bool,
+    /// Capture every frame.
+    pub(crate) pcap: bool,
 }
 
 impl How {
     /// To its end, without a word.
-    pub(crate) const QUIET: How = How { quiet: true, stop_on_violation: false };
+    pub(crate) const QUIET: How = How { quiet: true, stop_on_violation: false, pcap: false };
 }
 
 /// Carries out the run of a directory that holds its scenario, and judges it; `show` sees the
@@ -75,6 +77,9 @@ pub(crate) fn carry_out(
 fn announce(scenario: &Scenario, directory: &Path, args: &RunArgs) {
     println!("{}", options::describe(scenario));
     println!("kept in {}", directory.display());
+    if args.pcap {
+        println!("frames: {}", directory.join(RunDir::CAPTURE).display());
+    }
     println!("again:  {}", options::again(scenario, args));
     println!();
 }
@@ -84,6 +89,9 @@ fn in_sandbox(directory: &Path, how: How) -> Result<ExitStatus, Failure> {
     let mut args: Vec<OsString> = vec!["inside".into(), "--run".into(), directory.into()];
     if how.stop_on_violation {
         args.push("--stop-on-violation".into());
+    }
+    if how.pcap {
+        args.push("--pcap".into());
     }
     if how.quiet || !std::io::stderr().is_terminal() {
         args.push("--quiet".into());

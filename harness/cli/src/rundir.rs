@@ -68,6 +68,14 @@ impl RunDir {
         self.0.join("results.json")
     }
 
+    /// The name of the file with every frame, if they were captured.
+    pub(crate) const CAPTURE: &str = "capture.pcapng";
+
+    /// That file.
+    pub(crate) fn capture(&self) -> PathBuf {
+        self.0.join(RunDir::CAPTURE)
+    }
+
     /// What the harness had to say.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("duress.log")

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::panic::resume_unwind;
 use std::thread;
 
-use duress_fabric::{Fabric, Links, PROBE_PORT, PortSpec, Prober};
+use duress_fabric::{Fabric, Links, Options, PROBE_PORT, PortSpec, Prober};
 use duress_seed::Seed;
 
 use crate::DeployError;
@@ -49,12 +49,20 @@ impl Local {
     /// If names repeat or can't be host names, if there are more than 250 hosts, or if the kernel
     /// refuses a namespace, an interface or a socket.
     pub fn new(hosts: &[HostSpec], seed: Seed) -> Result<Local, DeployError> {
+        Local::with_options(hosts, seed, &Options::default())
+    }
+
+    /// [`new`](Self::new), with options for the fabric.
+    ///
+    /// # Errors
+    /// As `new`, or if the fabric's capture can't be written.
+    pub fn with_options(hosts: &[HostSpec], seed: Seed, options: &Options) -> Result<Local, DeployError> {
         let hosts = hosts::make_all(hosts)?;
         let ports = hosts
             .iter()
             .map(|host| PortSpec { name: host.name.clone(), interface: host.port.clone(), mac: host.mac })
             .collect();
-        let fabric = Fabric::start(ports, seed)?;
+        let fabric = Fabric::start_with(ports, seed, options)?;
         let sockets = hosts
             .iter()
             .map(|host| {

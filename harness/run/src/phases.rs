@@ -59,6 +59,8 @@ pub struct Plan {
     pub max_operations: u64,
     /// Who looks on, and may end the main phase.
     pub onlooker: Option<Onlooker>,
+    /// Where to write every frame between hosts, as a pcapng file, if anywhere.
+    pub capture: Option<PathBuf>,
 }
 
 /// How a run ended, apart from its history.
@@ -165,7 +167,8 @@ async fn go(
     let mut ended = Ended::default();
     let hosts: Vec<_> =
         plan.nodes.iter().chain(&plan.clients).map(|name| HostSpec { name: name.to_string() }).collect();
-    let local = Local::new(&hosts, plan.seed.derive("fabric"))?;
+    let options = duress_fabric::Options { capture: plan.capture.clone(), ..duress_fabric::Options::default() };
+    let local = Local::with_options(&hosts, plan.seed.derive("fabric"), &options)?;
     let (client_frames, frames) = mpsc::unbounded_channel();
     let cluster = Cluster::start(local, target, recorder.clone(), plan, client_frames)?;
     let clients = Clients::new(cluster.clone(), progress.clone(), plan.concurrency, plan.fencing, plan.patience);

@@ -3,6 +3,7 @@
 mod clocks;
 mod conformance;
 mod kinds;
+mod network;
 mod processes;
 mod replay;
 mod robust;

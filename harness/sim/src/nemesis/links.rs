@@ -93,6 +93,16 @@ where
         }
     }
 
+    /// Links of a fault that are not open though nothing is known to cut them, or open though cut.
+    pub(super) fn wrong_links(&self, resolved: &Resolved) -> Vec<String> {
+        let is_wrong = |(from, to): &(usize, usize)| {
+            let flaps = self.s.links.harms.flaps(self.s.links.link(*from, *to));
+            !flaps && self.s.links.open(*from, *to) == self.cut_by_another(*from, *to)
+        };
+        let found = self.links_of(resolved).into_iter().filter(is_wrong);
+        found.map(|(from, to)| format!("link {from} -> {to} is not as it should be")).collect()
+    }
+
     /// Sends probes along each of the fault's links.
     pub(super) fn measure_links(&mut self, one: &InForce, harm: LinkHarm, stage: Stage) -> (bool, String, Measured) {
         let mut wrong = Vec::new();

@@ -304,7 +304,7 @@ where
 
     /// What is not as it should be before a fault is applied.
     fn measure_before(&self, resolved: &Resolved) -> Vec<String> {
-        let mut wrong = Vec::new();
+        let mut wrong = self.wrong_links(resolved);
         if resolved.links.is_empty() {
             for node in self.victims(resolved).into_iter().filter(|host| *host < self.plan.nodes.len()) {
                 let state = &self.s.nodes[node];

@@ -9,8 +9,10 @@ use duress_history::Host;
 
 use super::Link;
 
-/// How long a connection may take to be made, or to be reset.
+/// How long a connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long data, or a reset, may take to arrive.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// A connection over a link: its ends at the sender and at the receiver.
 pub(super) struct Connection {
@@ -41,8 +43,8 @@ pub(super) fn connect(local: &Local, link: &Link) -> Result<Connection, String> 
     let (far, _) = listener.accept().map_err(|e| failed("no connection", &e))?;
     for stream in [&near, &far] {
         stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .set_read_timeout(Some(ANSWER))
+            .and_then(|()| stream.set_write_timeout(Some(ANSWER)))
             .and_then(|()| stream.set_nodelay(true))
             .map_err(|e| failed("no time limits", &e))?;
     }
