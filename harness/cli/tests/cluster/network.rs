@@ -1,5 +1,5 @@
-//! Faults of links on real clusters: each is proven, none makes the bundled cluster break a promise,
-//! and one that is claimed but not carried out is found out.
+//! Faults of links on real clusters: each is proven and captured, and none makes the bundled cluster
+//! break a promise.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn one_after_the_other() -> (String, String) {
     }
     // One way, and only at the end of the run.
     faults.push(format!("{{at: {at}ms, lasts: 200ms, partition: half-open}}"));
-    (format!("faults=[{}]", faults.join(", ")), format!("{}ms", at + 2500))
+    (format!("faults=[{}]", faults.join(", ")), format!("{}ms", at + 1000))
 }
 
 #[test]
@@ -41,37 +41,24 @@ fn paxos_survives_a_rough_network() {
     story(&["examples/paxos-rough-network.yaml"], 0, &["VALID", "5 faults proven and healed"]);
 }
 
-/// One run with every kind of fault and a capture of it, and the same with every injector broken.
+/// One run with every kind of fault, and a capture of it.
 #[test]
-fn every_fault_of_links_is_proven_captured_and_found_out_if_it_did_nothing() {
+fn every_fault_of_links_is_proven_and_captured() {
     let _alone = one_at_a_time();
     if !can_run() {
         return;
     }
     let (faults, time) = one_after_the_other();
-    let broken: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).chain(["partition"]).collect();
-    for (sabotage, code) in [(String::new(), 0), (broken.join(","), 2)] {
-        let out = tempfile::tempdir().unwrap();
-        let path = out.path().to_str().unwrap();
-        let args = ["run", "--time", &time, "--nodes", "3", "--pcap", "--set", &faults, "--out", path];
-        let mut command = duress(&args);
-        command.env("DURESS_TEST_SABOTAGE", &sabotage);
-        let output = finish(command, Duration::from_secs(90));
-        let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "sabotaged: {sabotage:?}\n{said}");
-        let run = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path().join("latest");
-        let history = std::fs::read_to_string(run.join("history.jsonl")).unwrap();
-        let starts = |proven: bool| {
-            let proven = format!("\"stage\":\"start\",\"proven\":{proven}");
-            history.lines().filter(|line| line.contains("\"type\":\"evidence\"") && line.contains(&proven)).count()
-        };
-        let (proven, unproven) = (starts(true), starts(false));
-        let expected = if code == 0 { (KINDS.len() + 1, 0) } else { (0, KINDS.len() + 1) };
-        assert_eq!((proven, unproven), expected, "sabotaged: {sabotage:?}\n{history}");
-        if code == 0 {
-            read_capture(&run.join("capture.pcapng"));
-        }
-    }
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().to_str().unwrap();
+    let command = duress(&["run", "--time", &time, "--nodes", "3", "--pcap", "--set", &faults, "--out", path]);
+    let output = finish(command, Duration::from_secs(90));
+    let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let proven = format!("{} faults proven and healed", KINDS.len() + 1);
+    assert!(said.contains(&proven), "{said}");
+    let run = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path().join("latest");
+    read_capture(&run.join("capture.pcapng"));
 }
 
 /// What the capture must tell: the faults, and what became of frames.
