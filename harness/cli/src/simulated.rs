@@ -155,6 +155,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.stop_on_violation {
         return Err(Failure::Usage("--stop-on-violation is for real runs: a simulated one is over in no time".into()));
     }
+    if args.pcap {
+        return Err(Failure::Usage(
+            "--pcap is for real runs: a simulated one has no frames; see --trace of replay".into(),
+        ));
+    }
     let asked = &args.asked;
     let scenario = options::scenario(asked, args.time.as_deref())?;
     let directory = RunDir::create(&asked.out, &scenario.name)
