@@ -121,6 +121,7 @@ struct Tally {
 /// what happens is up to the machine.
 fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let scenario = real(repro, args.stretch);
+    run::check_disks(&scenario)?;
     println!("{}", options::describe(&scenario));
     let times = match args.stretch {
         1 => "at the file's times".to_owned(),

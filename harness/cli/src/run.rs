@@ -1,6 +1,7 @@
 //! `duress run`, outside the sandbox: makes the run directory, starts the harness in its sandbox,
 //! waits for it, and judges what was recorded.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -8,7 +9,9 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
 use duress_deploy::sandbox::{self, SandboxProcess};
+use duress_fault::Fault;
 use duress_scenario::{Scenario, Workload};
+use duress_seed::Seed;
 
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
@@ -21,6 +24,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.stop_on_violation && !matches!(scenario.workload, Workload::Register(_)) {
         return Err(Failure::Usage("--stop-on-violation follows registers: use --workload register".into()));
     }
+    check_disks(&scenario)?;
     let directory = RunDir::create(&asked.out, &scenario.name)
         .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", asked.out.display()), e))?;
     std::fs::write(directory.scenario(), scenario.to_yaml())
@@ -31,6 +35,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let how = How { quiet: asked.json, stop_on_violation: args.stop_on_violation, pcap: args.pcap };
     let judged = carry_out(&directory, &scenario, how, |judged| judge::show(judged, &directory, asked.json))?;
     Ok(exit::of(judged.results.verdict))
+}
+
+/// Faults of disks need file systems of ours, which not every machine allows. They are never left
+/// out.
+pub(crate) fn check_disks(scenario: &Scenario) -> Result<(), Failure> {
+    let Some(seed) = scenario.seed else { return Ok(()) };
+    let schedule = scenario.schedule(Seed(seed));
+    let faults = schedule.faults().iter().map(|timed| &timed.fault);
+    let needs = faults.filter(|fault| matches!(fault, Fault::Hosts { harm, .. } if harm.needs_disk()));
+    let kinds: BTreeSet<&str> = needs.map(|fault| fault.kind().name()).collect();
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    duress_deploy::preflight().fuse().map_err(|why| {
+        let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        Failure::Infrastructure(format!("this scenario's faults of disks ({kinds}) need FUSE file systems: {why}"))
+    })
 }
 
 /// How a run is carried out, apart from its scenario.

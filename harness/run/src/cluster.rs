@@ -146,6 +146,7 @@ impl Cluster {
             return Ok(());
         }
         let spec = self.target.node(node, &self.addresses, &data)?;
+        let failed_before = self.disk(node).map_or(0, |disk| disk.counters().failed());
         let (mut process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
         self.skew(name, &mut process);
         for (resource, limit) in &state.limits {
@@ -156,7 +157,7 @@ impl Cluster {
         let life = state.life;
         state.process = Some(process);
         state.control = Some(sender);
-        state.failed_before = self.disk(node).map_or(0, |disk| disk.counters().failed());
+        state.failed_before = failed_before;
         drop(state);
         tokio::spawn(listen(self.clone(), node, life, receiver));
         Ok(())

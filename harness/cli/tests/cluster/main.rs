@@ -2,6 +2,7 @@
 
 mod clocks;
 mod conformance;
+mod disks;
 mod kinds;
 mod network;
 mod processes;

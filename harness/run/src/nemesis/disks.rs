@@ -293,6 +293,9 @@ impl Nemesis {
             if self.cluster.is_halted(node) {
                 self.cluster.repair_node(node, READY).await?;
             }
+            if !self.cluster.is_up(node) {
+                return Ok(Ok(format!("{host} is kept down by something else")));
+            }
             let ready = self.cluster.wait_ready(node, READY).await;
             if ready.is_ok() && self.cluster.is_up(node) {
                 return Ok(Ok(format!("{host} runs")));

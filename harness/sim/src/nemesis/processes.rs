@@ -13,8 +13,7 @@ use smol_str::format_smolstr;
 use super::Measured;
 use crate::Service;
 use crate::event::Event;
-use crate::node::Death;
-use crate::node::role_name;
+use crate::node::{Death, role_name};
 use crate::phases::nanos;
 use crate::world::{InForce, Running};
 
