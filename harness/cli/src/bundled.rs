@@ -11,7 +11,7 @@ use duress_machine::{NodeId, Observation, Status};
 use duress_node::NodeConfig;
 use duress_node::client_host::{ClientHostConfig, Command, Completion};
 use duress_node::control::{Order, Report};
-use duress_run::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};
+use duress_run::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ impl Target for Bundled {
             "node",
             &NodeConfig {
                 id: NodeId(node as u16),
+                // Its addresses may change.
+                cluster: Some("bundled".into()),
                 http: http_peers[node],
                 peers,
                 http_peers,
@@ -108,6 +110,15 @@ impl Target for Bundled {
                 digest: Some(digest),
             })),
             Report::Fence { node } => Some(NodeMessage::Fence(usize::from(node.0))),
+        })
+    }
+
+    fn moved(&self, node: usize, addresses: &[Ipv4Addr]) -> Option<Moved> {
+        let (id, address) = (NodeId(node as u16), *addresses.get(node)?);
+        let [peer, http] = [PEER_PORT, HTTP_PORT].map(|port| SocketAddr::from((address, port)));
+        Some(Moved {
+            for_nodes: payload(&Order::Moved { node: id, peer, http }),
+            for_clients: payload(&Command::Moved { node: id, address: http }),
         })
     }
 

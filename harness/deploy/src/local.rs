@@ -11,9 +11,10 @@ pub(crate) mod pidfd;
 mod process;
 mod procfs;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Duration;
 
 use duress_fabric::{Fabric, Links, Options, PROBE_PORT, PortSpec, Prober};
 use duress_seed::Seed;
@@ -68,7 +69,7 @@ impl Local {
             .map(|host| {
                 let socket = run_in(host, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT)))?
                     .map_err(|e| DeployError::kernel(format!("open the probe socket of {}", host.name), e))?;
-                Ok((host.name.clone(), socket, host.address))
+                Ok((host.name.clone(), socket, host.address()))
             })
             .collect::<Result<_, DeployError>>()?;
         let prober = Prober::new(sockets).map_err(|e| DeployError::kernel("set up the prober", e))?;
@@ -93,7 +94,36 @@ impl Local {
 
     /// The host's address on the fabric, if there is such a host.
     pub fn address(&self, name: &str) -> Option<Ipv4Addr> {
-        self.host(name).ok().map(|host| host.address)
+        self.host(name).ok().map(|host| host.address())
+    }
+
+    /// Gives the host another address instead of the one it has, which is dead from now on, and
+    /// lets the other hosts know how to reach it. What its processes have open at the old one
+    /// never hears anything again.
+    ///
+    /// # Errors
+    /// If there is no such host, if it has had 256 addresses, or the kernel refuses.
+    pub fn renumber(&self, name: &str) -> Result<Ipv4Addr, DeployError> {
+        self.host(name)?;
+        let place = self.hosts().position(|host| host == name).unwrap_or_default();
+        let address = hosts::renumber(&self.hosts, place)?;
+        self.prober.set_address(place, address);
+        tracing::debug!(host = name, %address, "host has a new address");
+        Ok(address)
+    }
+
+    /// Whether a host is there at an address, as another one sees it: whether it takes or refuses
+    /// a connection to the port `discard` within the time, instead of keeping silent.
+    ///
+    /// # Errors
+    /// If there is no host `from`, or no thread can be started in it.
+    pub fn answers(&self, from: &str, address: Ipv4Addr, within: Duration) -> Result<bool, DeployError> {
+        const DISCARD: u16 = 9;
+        let attempt = self.in_host(from, || TcpStream::connect_timeout(&(address, DISCARD).into(), within))?;
+        Ok(match attempt {
+            Ok(_) => true,
+            Err(e) => e.kind() == std::io::ErrorKind::ConnectionRefused,
+        })
     }
 
     /// The host's network namespace, for a thread that is to live in it.

@@ -42,7 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) node_names: Vec<Host>,
     pub(crate) client_names: Vec<Host>,
     directory: PathBuf,
-    addresses: Vec<Ipv4Addr>,
+    /// Of the nodes and then of the client hosts.
+    addresses: Mutex<Vec<Ipv4Addr>>,
     nodes: Vec<Mutex<Node>>,
     clients: Vec<Mutex<ClientHost>>,
     /// The nodes' disks, if the schedule does anything to them.
@@ -120,7 +121,7 @@ impl Cluster {
             node_names: plan.nodes.clone(),
             client_names: plan.clients.clone(),
             directory: plan.directory.clone(),
-            addresses,
+            addresses: Mutex::new(addresses),
             nodes: plan.nodes.iter().map(|_| Mutex::default()).collect(),
             clients,
             disks,
@@ -145,7 +146,7 @@ impl Cluster {
         if state.process.is_some() {
             return Ok(());
         }
-        let spec = self.target.node(node, &self.addresses, &data)?;
+        let spec = self.target.node(node, &lock(&self.addresses), &data)?;
         let failed_before = self.disk(node).map_or(0, |disk| disk.counters().failed());
         let (mut process, control) = spawn(&self.local, name, spec.args, &directory.join("log"))?;
         self.skew(name, &mut process);
@@ -177,6 +178,30 @@ impl Cluster {
         if let Err(trouble) = skewed.and(resumed) {
             tracing::warn!(host, "clocks not skewed at the start: {trouble}");
         }
+    }
+
+    /// Whether a node may come back under another address.
+    pub(crate) fn can_move(&self, node: usize) -> bool {
+        self.target.moved(node, &lock(&self.addresses)).is_some()
+    }
+
+    /// Gives a node's host another address, and tells everybody who runs. Returns the old address
+    /// and the new one.
+    pub(crate) fn renumber(&self, node: usize) -> Result<(Ipv4Addr, Ipv4Addr), RunError> {
+        let new = self.local.renumber(&self.node_names[node])?;
+        let mut addresses = lock(&self.addresses);
+        let old = std::mem::replace(&mut addresses[node], new);
+        if let Some(moved) = self.target.moved(node, &addresses) {
+            for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
+                if let Some(control) = &lock(other).control {
+                    control.send(moved.for_nodes.clone());
+                }
+            }
+            for client in &self.clients {
+                lock(client).control.send(moved.for_clients.clone());
+            }
+        }
+        Ok((old, new))
     }
 
     /// Waits until a node's present life is ready, or until it died.

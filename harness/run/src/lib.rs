@@ -23,4 +23,4 @@ mod target;
 pub use phases::{Ended, Plan, RunError, Stop, run};
 pub use progress::{Progress, Snapshot};
 pub use recorder::{Onlooker, Recorder};
-pub use target::{ClientReport, NodeMessage, ProcessPlan, Target, TargetError};
+pub use target::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};

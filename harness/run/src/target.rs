@@ -25,6 +25,15 @@ pub enum NodeMessage {
     Fence(usize),
 }
 
+/// The frames that tell of a node's new address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// For every other node.
+    pub for_nodes: Vec<u8>,
+    /// For every client host.
+    pub for_clients: Vec<u8>,
+}
+
 /// What a client host said over its control channel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientReport {
@@ -62,7 +71,7 @@ pub struct TargetError(pub String);
 /// A system under test: how its processes are started, and what goes over their control channels.
 ///
 /// Control channels carry frames (a length and that many bytes); the target gives the bytes their
-/// meaning. It is told the addresses of all hosts once, before anything is started.
+/// meaning. It is told the addresses of all hosts whenever it has something to start.
 pub trait Target: Send + Sync {
     /// How to start a node.
     ///
@@ -82,6 +91,12 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// When the frame means nothing.
     fn node_message(&self, node: usize, frame: &[u8]) -> Result<Option<NodeMessage>, TargetError>;
+
+    /// What tells the others that a node has another address than before, the one in `addresses`;
+    /// none if a node's address can't change while the others run.
+    fn moved(&self, _node: usize, _addresses: &[Ipv4Addr]) -> Option<Moved> {
+        None
+    }
 
     /// The frame that tells a node that another one is off.
     fn fenced(&self, node: usize) -> Vec<u8>;

@@ -45,7 +45,14 @@ pub struct Prober {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) socket: UdpSocket,
-    pub(crate) address: SocketAddr,
+    address: Mutex<SocketAddr>,
+}
+
+impl Host {
+    /// Where it is reached.
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Prober {
@@ -62,7 +69,7 @@ impl Prober {
             setsockopt(&socket, ReceiveTimestampns, &true)?;
             let address = SocketAddr::from((address, socket.local_addr()?.port()));
             names.push(name);
-            hosts.push(Host { socket, address });
+            hosts.push(Host { socket, address: Mutex::new(address) });
         }
         // Rounds of another prober on the same hosts, before this one, had other numbers.
         let first = since_epoch().as_nanos() as u64;
@@ -72,6 +79,13 @@ impl Prober {
     /// The names of the hosts, in the order given.
     pub fn hosts(&self) -> &[String] {
         &self.names
+    }
+
+    /// A host, given by its place in the list, is reached at another address from now on.
+    pub fn set_address(&self, host: usize, address: Ipv4Addr) {
+        if let Some(host) = self.hosts.get(host) {
+            host.address.lock().unwrap_or_else(PoisonError::into_inner).set_ip(address.into());
+        }
     }
 
     /// Probes every ordered pair of different hosts: [`probe`](Self::probe) of all links.
@@ -118,7 +132,7 @@ impl Prober {
     fn send(&self, round: &mut Round, from: usize, to: usize, attempt: usize) {
         let datagram = Datagram { round: round.number, from, to, attempt };
         round.sent(&datagram, since_epoch());
-        if let Err(error) = self.hosts[from].socket.send_to(&datagram.encode(), self.hosts[to].address) {
+        if let Err(error) = self.hosts[from].socket.send_to(&datagram.encode(), self.hosts[to].address()) {
             tracing::debug!(from = self.names[from], to = self.names[to], %error, "can't send a probe");
         }
     }
@@ -294,13 +308,13 @@ mod tests {
     fn a_silent_link_is_found_out_after_the_wait() {
         let listener = UdpSocket::bind("127.77.1.1:0").unwrap();
         let deaf = UdpSocket::bind("127.77.1.2:0").unwrap();
-        // Its datagrams go to a port where nobody listens.
-        let mut prober = Prober::new(vec![
+        // Its datagrams go to an address where nobody listens.
+        let prober = Prober::new(vec![
             ("listener".to_owned(), listener, Ipv4Addr::new(127, 77, 1, 1)),
             ("deaf".to_owned(), deaf, Ipv4Addr::new(127, 77, 1, 2)),
         ])
         .unwrap();
-        prober.hosts[1].address = SocketAddr::from(([127, 77, 1, 3], 9));
+        prober.set_address(1, Ipv4Addr::new(127, 77, 1, 3));
         let wait = Duration::from_millis(30);
         let started = Instant::now();
         let matrix = prober.matrix(wait);

@@ -108,7 +108,7 @@ impl Prober {
                 let track = &mut tracks[place];
                 let datagram = encode(number, track.from, track.to, shot, size);
                 track.sent_at.push(since_epoch());
-                let address = self.hosts[track.to].address;
+                let address = self.hosts[track.to].address();
                 if let Err(error) = self.hosts[track.from].socket.send_to(&datagram, address) {
                     tracing::debug!(from = self.hosts()[track.from], %error, "can't send a datagram of a volley");
                 }
@@ -164,8 +164,9 @@ impl Prober {
             let Ok(message) = received else { return };
             let (length, at) = (message.bytes, arrival(message.cmsgs()));
             let sender = message.address.map(|address| IpAddr::from(address.ip()));
-            let track =
-                tracks.iter_mut().find(|track| track.to == host && Some(self.hosts[track.from].address.ip()) == sender);
+            let track = tracks
+                .iter_mut()
+                .find(|track| track.to == host && Some(self.hosts[track.from].address().ip()) == sender);
             if let Some(track) = track
                 && length == size
             {

@@ -57,6 +57,7 @@ fn node(arguments: &[String]) -> ExitCode {
     };
     let config = NodeConfig {
         id: NodeId(id),
+        cluster: None,
         peers,
         http: http[usize::from(id)],
         http_peers: http,

@@ -45,21 +45,39 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Node {
+    at: Mutex<At>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Where a node is.
+#[derive(Clone, Debug)]
+struct At {
     address: SocketAddr,
     /// The `Host` header.
     host: HeaderValue,
-    idle: Mutex<Vec<Connection>>,
+}
+
+impl At {
+    fn new(address: SocketAddr) -> At {
+        let host = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("node"));
+        At { address, host }
+    }
 }
 
 impl Client {
     /// A client of the nodes whose HTTP addresses are `nodes`, in the order of their ids.
     pub fn new(nodes: Vec<SocketAddr>, policy: Policy) -> Client {
-        let node = |address: SocketAddr| Node {
-            address,
-            host: HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("node")),
-            idle: Mutex::default(),
-        };
+        let node = |address| Node { at: Mutex::new(At::new(address)), idle: Mutex::default() };
         Client { nodes: nodes.into_iter().map(node).collect(), policy, started: Instant::now() }
+    }
+
+    /// A node answers at another address from now on. What is on its way to the old one is as lost
+    /// as it is without this.
+    pub fn moved(&self, node: NodeId, address: SocketAddr) {
+        if let Some(node) = self.nodes.get(usize::from(node.0)) {
+            *node.at.lock().unwrap_or_else(PoisonError::into_inner) = At::new(address);
+            node.idle().clear();
+        }
     }
 
     /// Makes one call, asking `first` first. Returns after at most the policy's timeout.
@@ -98,18 +116,19 @@ impl Node {
     async fn ask(&self, body: Bytes, within: Duration) -> Event<Response> {
         let deadline = Instant::now() + within;
         loop {
+            let At { address, host } = self.at.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // The one used last is the likeliest to be alive.
             let idle = self.idle().pop();
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => match timeout(within.min(CONNECT), Connection::open(self.address)).await {
+                None => match timeout(within.min(CONNECT), Connection::open(address)).await {
                     Ok(Ok(connection)) => connection,
                     Ok(Err(_)) | Err(_) => return Event::NotSent,
                 },
             };
             let mut request = hyper::Request::post("/rpc").body(Full::new(body.clone())).unwrap_or_default();
-            request.headers_mut().insert(HOST, self.host.clone());
+            request.headers_mut().insert(HOST, host);
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request.headers_mut().insert(checksum::CHECKSUM, checksum::of(&body));
             match timeout_at(deadline, connection.exchange(request)).await {

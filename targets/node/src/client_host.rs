@@ -84,6 +84,13 @@ pub enum Command {
         /// How long to work between the check and the write.
         work: Duration,
     },
+    /// A node answers at another address from now on. Nothing comes back.
+    Moved {
+        /// Which node.
+        node: NodeId,
+        /// Where it answers HTTP.
+        address: SocketAddr,
+    },
     /// The resource's answer to an [`Completion::AccessWrite`].
     ResourceAnswer {
         /// The access.
@@ -214,6 +221,10 @@ async fn run(config: ClientHostConfig, stream: tokio::net::UnixStream) -> Result
                 host.resource_answered(call, accepted).await;
                 continue;
             }
+            if let Command::Moved { node, address } = command {
+                host.client.moved(node, address);
+                continue;
+            }
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let host = Arc::clone(&host);
             tokio::spawn(async move {
@@ -289,6 +300,7 @@ impl Host {
                 self.say(Completion::AccessWrite { call, lock: name, token }).await;
             }
             Command::ResourceAnswer { call, accepted } => self.resource_answered(call, accepted).await,
+            Command::Moved { node, address } => self.client.moved(node, address),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! [`client_host`](crate::client_host).
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use duress_machine::{NodeId, Observation, Status};
@@ -49,6 +50,15 @@ pub enum Order {
     Fenced {
         /// The node that is off.
         node: NodeId,
+    },
+    /// A node has come back under other addresses.
+    Moved {
+        /// Which node.
+        node: NodeId,
+        /// Where the nodes reach it.
+        peer: SocketAddr,
+        /// Where it answers HTTP.
+        http: SocketAddr,
     },
     /// Send a [`Report::Status`].
     GetStatus,

@@ -19,7 +19,6 @@
 //! `duress-sequence` give a request its identity, so that it can be repeated safely; without them
 //! the node makes one up.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,6 +42,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::addresses::Addresses;
 use crate::checksum;
 use crate::clock;
 use crate::driver::{Call, Snapshot, Wish};
@@ -66,7 +66,7 @@ const MADE_UP: u64 = 1 << 63;
 pub(crate) struct Api<C> {
     node: NodeId,
     mode: &'static str,
-    peers: Vec<SocketAddr>,
+    peers: Arc<Addresses>,
     calls: mpsc::Sender<C>,
     wishes: mpsc::Sender<Wish>,
     term: Arc<AtomicU64>,
@@ -91,7 +91,7 @@ impl<C: Queued> Api<C> {
     pub(crate) fn new(
         node: NodeId,
         mode: &'static str,
-        peers: Vec<SocketAddr>,
+        peers: Arc<Addresses>,
         calls: mpsc::Sender<C>,
         wishes: mpsc::Sender<Wish>,
         term: Arc<AtomicU64>,
@@ -174,7 +174,7 @@ impl<C: Queued> Api<C> {
         }
         if let Refusal::NotLeader { leader: Some(leader) } = refusal {
             body.insert("leader".into(), json!(leader.to_string()));
-            if let Some(address) = self.peers.get(usize::from(leader.0)) {
+            if let Some(address) = self.peers.of(*leader) {
                 let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
                 let location = format!("http://{address}{rest}");
                 return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)], Json(body)).into_response();

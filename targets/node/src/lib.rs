@@ -10,6 +10,7 @@
 //!
 //! Nothing here knows a protocol or judges a history.
 
+mod addresses;
 mod checksum;
 pub mod client;
 pub mod client_host;

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::addresses::Addresses;
 use crate::control::{self, Order, Report};
 use crate::disk::Disk;
 use crate::driver::{Driver, Inputs, Outputs, Wish};
@@ -76,6 +77,10 @@ pub enum NodeError {
 pub struct NodeConfig {
     /// Which node it is: its position in `peers`.
     pub id: NodeId,
+    /// The cluster's name: nodes of clusters with other names are turned away. One without a name
+    /// goes by the addresses of its nodes, which then must not change.
+    #[serde(default)]
+    pub cluster: Option<String>,
     /// The node-to-node address of every node, its own included.
     pub peers: Vec<SocketAddr>,
     /// Where it answers HTTP.
@@ -90,8 +95,8 @@ pub struct NodeConfig {
 
 /// Runs a node of the bundled cluster; see [`run_machine`].
 pub fn run_node(config: NodeConfig, control: Option<UnixStream>) -> Result<(), NodeError> {
-    let NodeConfig { id, peers, http, http_peers, data_dir, target } = config;
-    let place = Place { id, peers, http, http_peers, data_dir, mode: target.mode() };
+    let NodeConfig { id, cluster, peers, http, http_peers, data_dir, target } = config;
+    let place = Place { id, cluster, peers, http, http_peers, data_dir, mode: target.mode() };
     match &target {
         Config::Paxos(paxos) => run_machine::<Paxos>(place, paxos, control),
         Config::PrimaryBackup(primary_backup) => run_machine::<PrimaryBackup>(place, primary_backup, control),
@@ -104,6 +109,8 @@ pub fn run_node(config: NodeConfig, control: Option<UnixStream>) -> Result<(), N
 pub struct Place {
     /// Which node it is: its position in `peers`.
     pub id: NodeId,
+    /// The cluster's name, if it has one.
+    pub cluster: Option<String>,
     /// The node-to-node address of every node, its own included.
     pub peers: Vec<SocketAddr>,
     /// Where it answers HTTP.
@@ -161,11 +168,15 @@ where
     let (calls_in, calls) = mpsc::channel(QUEUE);
     let (wishes_in, wishes) = mpsc::channel(QUEUE);
     let term = Arc::new(AtomicU64::new(0));
-    let reports = control.map(|stream| start_control(stream, wishes_in.clone())).transpose()?;
-    let cluster = transport::cluster_id(&place.peers);
-    tokio::spawn(transport::accept::<M>(place.id, cluster, place.peers.len(), peers, received_in));
-    let links = Links::start(place.id, &place.peers);
-    let api = Api::new(place.id, place.mode, place.http_peers, calls_in, wishes_in, Arc::clone(&term));
+    let nodes = place.peers.len();
+    let cluster = transport::cluster_id(place.cluster.as_deref(), &place.peers);
+    let (peer_addresses, http_addresses) =
+        (Arc::new(Addresses::new(&place.peers)), Arc::new(Addresses::new(&place.http_peers)));
+    let moves = (Arc::clone(&peer_addresses), Arc::clone(&http_addresses));
+    let reports = control.map(|stream| start_control(stream, wishes_in.clone(), moves)).transpose()?;
+    tokio::spawn(transport::accept::<M>(place.id, cluster, nodes, peers, received_in));
+    let links = Links::start(place.id, cluster, nodes, &peer_addresses);
+    let api = Api::new(place.id, place.mode, http_addresses, calls_in, wishes_in, Arc::clone(&term));
     tokio::spawn(http::serve(clients, http::router(api)));
     let machine = M::new(config, place.id);
     let driver = Driver::start(machine, recovered, Outputs { links, disk, reports, term });
@@ -177,7 +188,11 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, 
 }
 
 /// Starts the two sides of the control channel. When it closes, the node goes on without it.
-fn start_control(stream: UnixStream, wishes: mpsc::Sender<Wish>) -> Result<mpsc::Sender<Report>, NodeError> {
+fn start_control(
+    stream: UnixStream,
+    wishes: mpsc::Sender<Wish>,
+    (peers, clients): (Arc<Addresses>, Arc<Addresses>),
+) -> Result<mpsc::Sender<Report>, NodeError> {
     let refused = |source| NodeError::System { doing: "use the control channel", source };
     stream.set_nonblocking(true).map_err(refused)?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(refused)?;
@@ -203,6 +218,12 @@ fn start_control(stream: UnixStream, wishes: mpsc::Sender<Wish>) -> Result<mpsc:
         loop {
             let wish = match orders.next::<Order>().await {
                 Ok(Some(Order::Fenced { node })) => Wish::Fenced(node),
+                Ok(Some(Order::Moved { node, peer, http })) => {
+                    info!("{node} is at {peer} from now on");
+                    peers.set(node, peer);
+                    clients.set(node, http);
+                    continue;
+                }
                 Ok(Some(Order::GetStatus)) => Wish::Report,
                 Ok(Some(Order::Shutdown)) => Wish::Shutdown,
                 Ok(None) => return info!("the controller closed the control channel; the node goes on"),

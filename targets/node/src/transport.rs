@@ -16,11 +16,12 @@ use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::addresses::Addresses;
 use crate::frame::{self, FrameError, Reader};
 
 /// The version of what nodes say to each other.
@@ -74,10 +75,11 @@ pub(crate) struct Received<M: Machine> {
     pub(crate) messages: Vec<M::Message>,
 }
 
-/// Names the cluster by its members, so that nodes of another one are turned away.
-pub(crate) fn cluster_id(peers: &[SocketAddr]) -> u64 {
-    let members: Vec<String> = peers.iter().map(SocketAddr::to_string).collect();
-    Seed(u64::from(VERSION)).derive(&members.join(" ")).0
+/// A number for the cluster's name, so that nodes of another one are turned away. One without a name
+/// is named by where its members are.
+pub(crate) fn cluster_id(name: Option<&str>, peers: &[SocketAddr]) -> u64 {
+    let members = || peers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
+    Seed(u64::from(VERSION)).derive(&name.map_or_else(members, String::from)).0
 }
 
 /// The sending half: what waits for each peer.
@@ -115,19 +117,17 @@ impl Outbox {
 }
 
 impl Links {
-    /// Starts connecting to every peer. Must be called on a runtime.
-    pub(crate) fn start(me: NodeId, peers: &[SocketAddr]) -> Links {
-        let cluster = cluster_id(peers);
-        let connect = |(index, address): (usize, &SocketAddr)| {
+    /// Starts connecting to every other of these nodes. Must be called on a runtime.
+    pub(crate) fn start(me: NodeId, cluster: u64, nodes: usize, peers: &Addresses) -> Links {
+        let connect = |index: usize| {
             let to = NodeId(index as u16);
-            (to != me).then(|| {
-                let outbox = Arc::new(Outbox::default());
-                let hello = Hello { version: VERSION, cluster, from: me, to };
-                tokio::spawn(keep_connected(hello, *address, Arc::clone(&outbox)));
-                outbox
-            })
+            let address = peers.follow(to).filter(|_| to != me)?;
+            let outbox = Arc::new(Outbox::default());
+            let hello = Hello { version: VERSION, cluster, from: me, to };
+            tokio::spawn(keep_connected(hello, address, Arc::clone(&outbox)));
+            Some(outbox)
         };
-        Links { peers: peers.iter().enumerate().map(connect).collect(), touched: Vec::new() }
+        Links { peers: (0..nodes).map(connect).collect(), touched: Vec::new() }
     }
 
     /// Queues a message; it leaves with the next [`flush`](Links::flush).
@@ -165,23 +165,34 @@ impl Links {
 }
 
 /// Connects to a peer, sends what waits for it, and begins anew when the connection breaks.
-async fn keep_connected(hello: Hello, address: SocketAddr, outbox: Arc<Outbox>) {
+async fn keep_connected(hello: Hello, mut address: watch::Receiver<SocketAddr>, outbox: Arc<Outbox>) {
     loop {
-        let stream = connect(address).await;
+        let stream = connect(&address).await;
         info!("connected to {}", hello.to);
         outbox.connected(true);
-        let end = deliver(stream, hello, &outbox).await;
+        let end = tokio::select! {
+            end = deliver(stream, hello, &outbox) => end,
+            () = moved(&mut address) => FrameError::Cut,
+        };
         let dropped = outbox.connected(false);
         info!("the connection to {} ended ({}); {dropped} messages were dropped while it was full", hello.to, end);
         sleep(BACKOFF.0).await;
     }
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+/// Waits until the peer is somewhere else.
+async fn moved(address: &mut watch::Receiver<SocketAddr>) {
+    if address.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn connect(address: &watch::Receiver<SocketAddr>) -> TcpStream {
     let mut attempts = JoinSet::new();
     let mut pause = BACKOFF.0;
     loop {
         if attempts.len() < ATTEMPTS {
+            let address = *address.borrow();
             attempts.spawn(timeout(CONNECT, TcpStream::connect(address)));
         }
         let again = sleep(pause);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -13,7 +13,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::netlink::{Batch, FIRST_INDEX, Mac, VethEnd};
 use crate::{DeployError, advice};
 
-/// Addresses are 10.86.0.(place + 1), so that this many fit.
+/// Addresses are 10.86.0.(place + 1) and, of hosts that move, 10.86.1.(place + 1) and so on, so that
+/// this many fit.
 const MOST_HOSTS: usize = 250;
 /// The longest label of a domain name (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 63;
@@ -22,7 +23,7 @@ const INTERFACE: &str = "eth0";
 /// Its index in the host's namespace.
 const INTERFACE_INDEX: u32 = FIRST_INDEX;
 /// Hosts share one Ethernet segment.
-const PREFIX: u8 = 24;
+const PREFIX: u8 = 16;
 
 /// A host to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +69,42 @@ impl AsFd for HostNamespace {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: String,
-    pub(super) address: Ipv4Addr,
+    address: Mutex<Ipv4Addr>,
     pub(super) mac: Mac,
     /// The switch's end of its veth pair, in the sandbox's network namespace.
     pub(super) port: String,
     pub(super) namespace: HostNamespace,
+}
+
+impl Host {
+    /// Its address on the fabric.
+    pub(super) fn address(&self) -> Ipv4Addr {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the host at this place its next address instead of the one it has.
+pub(super) fn renumber(hosts: &[Host], place: usize) -> Result<Ipv4Addr, DeployError> {
+    let host = &hosts[place];
+    let old = host.address();
+    let [a, b, moves, own] = old.octets();
+    let moves = moves.checked_add(1).ok_or_else(|| {
+        DeployError::Hosts(format!("{} has had {} addresses, and there are no more", host.name, u16::from(moves) + 1))
+    })?;
+    let new = Ipv4Addr::new(a, b, moves, own);
+    let mut batch = Batch::default();
+    batch.remove_address(INTERFACE_INDEX, old, PREFIX);
+    batch.add_address(INTERFACE_INDEX, new, PREFIX);
+    let others = || hosts.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, other)| other);
+    others().for_each(|other| batch.add_neighbour(INTERFACE_INDEX, other.address(), other.mac));
+    super::run_in(host, || batch.send())??;
+    for other in others() {
+        let mut batch = Batch::default();
+        batch.add_neighbour(INTERFACE_INDEX, new, host.mac);
+        super::run_in(other, || batch.send())??;
+    }
+    *host.address.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    Ok(new)
 }
 
 /// Makes all hosts, in order.
@@ -145,7 +177,7 @@ fn make(spec: &HostSpec, place: usize, count: usize, switch: &File) -> Result<Ho
     })?;
     Ok(Host {
         name: spec.name.clone(),
-        address: address(place),
+        address: Mutex::new(address(place)),
         mac: mac(place, 0),
         port,
         namespace: HostNamespace { host: spec.name.as_str().into(), descriptor: Arc::new(descriptor) },

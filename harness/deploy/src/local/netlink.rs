@@ -83,12 +83,15 @@ impl Batch {
 
     /// Gives the interface an address.
     pub(crate) fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) {
-        let mut body = vec![libc::AF_INET as u8, prefix, 0, libc::RT_SCOPE_UNIVERSE];
-        body.extend(index.to_ne_bytes());
-        attribute(&mut body, libc::IFA_LOCAL, &address.octets());
-        attribute(&mut body, libc::IFA_ADDRESS, &address.octets());
         let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let body = interface_address(index, address, prefix);
         self.push(format!("give the address {address} to interface {index}"), libc::RTM_NEWADDR, create, body);
+    }
+
+    /// Takes an address from the interface. With its last one it loses its neighbours.
+    pub(crate) fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) {
+        let body = interface_address(index, address, prefix);
+        self.push(format!("take the address {address} from interface {index}"), libc::RTM_DELADDR, 0, body);
     }
 
     /// Pins the Ethernet address of a neighbour, so that it is never asked for.
@@ -203,6 +206,15 @@ fn link_header(index: u32) -> Vec<u8> {
     let mut body = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
     body.extend(index.to_ne_bytes());
     body.extend([0; 8]);
+    body
+}
+
+/// `struct ifaddrmsg` and its attributes.
+fn interface_address(index: u32, address: Ipv4Addr, prefix: u8) -> Vec<u8> {
+    let mut body = vec![libc::AF_INET as u8, prefix, 0, libc::RT_SCOPE_UNIVERSE];
+    body.extend(index.to_ne_bytes());
+    attribute(&mut body, libc::IFA_LOCAL, &address.octets());
+    attribute(&mut body, libc::IFA_ADDRESS, &address.octets());
     body
 }
 

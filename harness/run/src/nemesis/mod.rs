@@ -1,5 +1,6 @@
 //! The nemesis: applies a schedule of faults, measures that each took effect, and heals them.
 
+mod addresses;
 mod clocks;
 pub(crate) mod disks;
 mod links;
@@ -8,11 +9,12 @@ mod processes;
 mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duress_fault::{Effect, HeldBack, HostHarm, Resolved, Schedule, Timed, Turn, View};
-use duress_history::{EventKind, Evidence, FaultEvent, Stage};
+use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_seed::Seed;
 use smol_str::SmolStr;
 use tokio::sync::{Mutex, watch};
@@ -46,6 +48,8 @@ struct Force {
     links: links::Force,
     processes: processes::Force,
     disks: disks::Force,
+    /// The old and the new address of nodes that have come back under another one.
+    moved: BTreeMap<Host, (Ipv4Addr, Ipv4Addr)>,
     faults: BTreeSet<u64>,
 }
 
@@ -64,7 +68,7 @@ struct Found {
 fn impossible(effect: &Effect) -> Option<String> {
     let can = match effect {
         Effect::Links(_) => true,
-        Effect::Hosts(HostHarm::Clock { .. }) => true,
+        Effect::Hosts(HostHarm::Clock { .. } | HostHarm::NewAddress) => true,
         Effect::Hosts(harm) => harm.needs_disk() || processes::implemented(harm),
     };
     (!can).then(|| format!("a {} can't be done on real clusters yet", effect.kind()))
@@ -170,6 +174,10 @@ impl Nemesis {
             self.record_impossible(&timed, &why);
             return Ok(());
         }
+        if resolved.effect == Effect::Hosts(HostHarm::NewAddress) && !self.can_move(&resolved) {
+            self.record_impossible(&timed, "nodes of this target can't be told of each other's new addresses");
+            return Ok(());
+        }
         let in_force = self.apply(timed.number, resolved).await?;
         pause_until(Instant::now() + timed.lasts, &mut halted).await;
         self.heal(in_force).await
@@ -236,6 +244,9 @@ impl Nemesis {
                 self.skew_clocks(resolved, (clocks, change), real).await?;
             }
             Effect::Hosts(harm) if harm.needs_disk() => self.harm_disks(&in_force, harm, &mut force, real).await?,
+            Effect::Hosts(HostHarm::NewAddress) => {
+                self.harm_processes(resolved, HostHarm::Kill, &mut force, real).await?;
+            }
             Effect::Hosts(harm) => self.harm_processes(resolved, harm, &mut force, real).await?,
         }
         force.faults.insert(number);
@@ -272,6 +283,7 @@ impl Nemesis {
             Effect::Links(harm) => self.mend_links(resolved, harm, &mut force)?,
             Effect::Hosts(HostHarm::Clock { clocks, change }) => self.mend_clocks(resolved, (clocks, change)).await?,
             Effect::Hosts(harm) if harm.needs_disk() => self.mend_disks(&in_force, harm, &mut force).await?,
+            Effect::Hosts(HostHarm::NewAddress) => self.move_nodes(resolved, &mut force).await?,
             Effect::Hosts(harm) => self.mend_processes(resolved, harm, &mut force).await?,
         }
         force.faults.remove(&in_force.number);
@@ -318,6 +330,7 @@ impl Nemesis {
                 self.measure_clocks(in_force, (clocks, change), stage).await
             }
             Effect::Hosts(harm) if harm.needs_disk() => self.measure_disks(in_force, harm, force, stage).await?,
+            Effect::Hosts(HostHarm::NewAddress) => self.measure_moves(in_force, force, stage).await?,
             Effect::Hosts(harm) => self.measure_processes(in_force, harm, force, stage).await,
         };
         if found.seen.is_empty() && found.wrong.is_empty() {

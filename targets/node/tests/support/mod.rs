@@ -160,13 +160,14 @@ impl Layout {
     }
 
     pub(crate) fn node(&self, id: u16, target: duress_kv::config::Config) -> NodeConfig {
-        let Place { id, peers, http, http_peers, data_dir, .. } = self.place(id, "");
-        NodeConfig { id, peers, http, http_peers, data_dir, target }
+        let Place { id, cluster, peers, http, http_peers, data_dir, .. } = self.place(id, "");
+        NodeConfig { id, cluster, peers, http, http_peers, data_dir, target }
     }
 
     pub(crate) fn place(&self, id: u16, mode: &'static str) -> Place {
         Place {
             id: NodeId(id),
+            cluster: None,
             peers: self.peers.clone(),
             http: self.http[usize::from(id)],
             http_peers: self.http.clone(),
