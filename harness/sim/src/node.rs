@@ -51,6 +51,8 @@ pub(crate) struct Node<M: Machine> {
     pub(crate) waking: bool,
     /// The shares of the processor's time that faults leave it.
     pub(crate) slow: Vec<Share>,
+    /// How often it has come back under another address.
+    pub(crate) moves: u32,
     /// What faults leave its process too little of.
     pub(crate) wants: Wants,
     /// Timers that are set: with the number of the setting, and when by the node's own clock.
@@ -81,6 +83,7 @@ impl<M: Machine> Default for Node<M> {
             inbox: VecDeque::new(),
             waking: false,
             slow: Vec::new(),
+            moves: 0,
             wants: Wants::default(),
             timers: Vec::new(),
             settings: 0,

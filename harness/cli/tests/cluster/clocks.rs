@@ -41,12 +41,12 @@ const EVERY_KIND: &str = "faults=[
     {at: 2s, lasts: 1s, clock-strobe: {who: n3, by: -200ms, every: 10ms}},
     {at: 3s, lasts: 1s, clock-rate: {who: c1, by: -500ppm, clocks: monotonic}}]";
 
-/// Runs it, with one kind of fault only claimed; what it printed and its history.
-fn every_kind(sabotage: &str) -> (Option<i32>, String, String) {
+/// Runs it: what it printed and its history.
+fn every_kind() -> (Option<i32>, String, String) {
     let out = tempfile::tempdir().unwrap();
     let faults = EVERY_KIND.replace('\n', "");
     let mut command = duress(&["run", "--time", "5s", "--nodes", "3", "--set", &faults]);
-    command.arg("--out").arg(out.path()).env("DURESS_TEST_SABOTAGE", sabotage);
+    command.arg("--out").arg(out.path());
     let output = finish(command, Duration::from_secs(60));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let run = std::fs::read_dir(out.path()).unwrap().next().unwrap().unwrap().path().join("latest");
@@ -59,22 +59,9 @@ fn every_fault_of_clocks_is_proven_and_a_restarted_node_is_skewed_again() {
     if !can_run() {
         return;
     }
-    let (code, said, history) = every_kind("");
+    let (code, said, history) = every_kind();
     assert_eq!(code, Some(0), "{said}");
     // The second jump comes on top of the first, which was made in an earlier life of the node.
     let evidence = history.lines().find(|line| line.contains("evidence") && line.contains("59000.000 ms"));
     assert!(evidence.is_some_and(|line| line.contains("\"n1_wall_ahead_ms\":59000.0")), "{said}");
-}
-
-#[test]
-fn a_fault_of_clocks_that_is_only_claimed_is_found_out() {
-    let _alone = one_at_a_time();
-    if !can_run() {
-        return;
-    }
-    for kind in ["clock-jump", "clock-rate", "clock-strobe", "clock-freeze"] {
-        let (code, said, _) = every_kind(kind);
-        assert_eq!(code, Some(2), "{kind}: {said}");
-        assert!(said.contains("not proven"), "{kind}: {said}");
-    }
 }

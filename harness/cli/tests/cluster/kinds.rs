@@ -74,11 +74,8 @@ fn one_after_the_other(kinds: &[Kind], sabotage: &str) -> (Option<i32>, String, 
     (output.status.code(), said, evidence)
 }
 
-/// Kinds that real clusters don't have yet.
-const AWAITED: &[Kind] = &[Kind::NewAddress];
-
 pub(crate) fn all() -> Vec<Kind> {
-    Kind::ALL.iter().map(|(kind, _)| *kind).filter(|kind| !AWAITED.contains(kind)).collect()
+    Kind::ALL.iter().map(|(kind, _)| *kind).collect()
 }
 
 #[test]

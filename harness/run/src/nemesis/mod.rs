@@ -64,16 +64,6 @@ struct Found {
     figures: BTreeMap<SmolStr, f64>,
 }
 
-/// Why a fault can't be injected here, if it can't.
-fn impossible(effect: &Effect) -> Option<String> {
-    let can = match effect {
-        Effect::Links(_) => true,
-        Effect::Hosts(HostHarm::Clock { .. } | HostHarm::NewAddress) => true,
-        Effect::Hosts(harm) => harm.needs_disk() || processes::implemented(harm),
-    };
-    (!can).then(|| format!("a {} can't be done on real clusters yet", effect.kind()))
-}
-
 /// A fault in force. Only [`Nemesis::heal`] ends it, and whoever applied it must.
 #[must_use = "a fault that is applied must be healed"]
 pub(crate) struct InForce {
@@ -170,10 +160,6 @@ impl Nemesis {
                 }
             }
         };
-        if let Some(why) = impossible(&resolved.effect) {
-            self.record_impossible(&timed, &why);
-            return Ok(());
-        }
         if resolved.effect == Effect::Hosts(HostHarm::NewAddress) && !self.can_move(&resolved) {
             self.record_impossible(&timed, "nodes of this target can't be told of each other's new addresses");
             return Ok(());

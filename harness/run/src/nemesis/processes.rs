@@ -72,19 +72,6 @@ impl Force {
     }
 }
 
-/// Whether it can be done to real processes.
-pub(super) fn implemented(harm: &HostHarm) -> bool {
-    matches!(
-        harm,
-        HostHarm::Kill
-            | HostHarm::Stop
-            | HostHarm::Slow(_)
-            | HostHarm::CrashLoop { .. }
-            | HostHarm::Memory { .. }
-            | HostHarm::Descriptors { .. }
-    )
-}
-
 /// What a harm leaves a node only so much of, and how much more than it has.
 fn spare(harm: HostHarm) -> Option<(Resource, u64)> {
     match harm {

@@ -14,11 +14,6 @@ use crate::event::Event;
 use crate::node::Death;
 use crate::world::{InForce, Running, about};
 
-/// Whether the simulator can do this.
-pub(super) fn simulated(harm: &HostHarm) -> bool {
-    !matches!(harm, HostHarm::NewAddress)
-}
-
 impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
 where
     M::Response: Answer,
@@ -45,7 +40,7 @@ where
         }
         let node = host as u16;
         match harm {
-            HostHarm::Kill | HostHarm::PowerLoss { .. } => {
+            HostHarm::Kill | HostHarm::NewAddress | HostHarm::PowerLoss { .. } => {
                 self.s.nodes[host].crashed_by += 1;
                 self.kill(
                     node,
@@ -90,6 +85,11 @@ where
         let state = &mut self.s.nodes[host];
         match harm {
             HostHarm::Kill | HostHarm::PowerLoss { .. } => state.crashed_by -= 1,
+            // Everybody is told of it out of band, before the node is up: nobody asks at the old one.
+            HostHarm::NewAddress => {
+                state.crashed_by -= 1;
+                state.moves += 1;
+            }
             HostHarm::Stop => {
                 state.paused_by -= 1;
                 if state.paused_by == 0 {
@@ -101,7 +101,11 @@ where
             _ => self.relieve_process(fault, node, harm),
         }
         let ends_lives = match harm {
-            HostHarm::Kill | HostHarm::PowerLoss { .. } | HostHarm::CrashLoop { .. } | HostHarm::Memory { .. } => true,
+            HostHarm::Kill
+            | HostHarm::NewAddress
+            | HostHarm::PowerLoss { .. }
+            | HostHarm::CrashLoop { .. }
+            | HostHarm::Memory { .. } => true,
             HostHarm::Disk(_) => self.s.nodes[host].halted,
             _ => false,
         };
@@ -171,7 +175,11 @@ where
         let restarted = stage == Stage::End && harm != HostHarm::Stop && node.crashed_by == 0;
         if restarted && node.up() {
             let took = Duration::from_nanos(self.s.now - one.healed_at);
-            return (format!("{name} answers again after {} ms", took.as_millis()), true);
+            let place = match harm {
+                HostHarm::NewAddress => format!(" at its address no. {}", node.moves + 1),
+                _ => String::new(),
+            };
+            return (format!("{name} answers again after {} ms{place}", took.as_millis()), true);
         }
         let state = match (node.up(), node.stopped) {
             (false, _) => "gone",

@@ -31,14 +31,6 @@ pub(crate) use processes::{Wants, least};
 
 pub(crate) type Measured = BTreeMap<SmolStr, f64>;
 
-/// Whether the simulator can do this.
-fn simulated(effect: &Effect) -> bool {
-    match effect {
-        Effect::Links(_) => true,
-        Effect::Hosts(harm) => hosts::simulated(harm),
-    }
-}
-
 impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
 where
     M::Response: Answer,
@@ -130,10 +122,7 @@ where
         match timed.fault.resolve(&self.view(), seed, timed.number) {
             Ok(resolved) => {
                 self.s.fired.remove(&place);
-                match simulated(&resolved.effect) {
-                    true => self.apply(timed.number, Some(place), resolved),
-                    false => self.not_injected(place, "the simulator doesn't have it yet"),
-                }
+                self.apply(timed.number, Some(place), resolved);
             }
             // A primary or a holder may be there in a moment.
             Err(why) if why.may_pass() && self.s.now < until => {
