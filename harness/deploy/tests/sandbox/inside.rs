@@ -174,6 +174,17 @@ fn hosts() {
     bound.join().expect("no panic").expect("n2's address is the thread's own");
     // This thread has stayed where it was.
     assert!(UdpSocket::bind((Ipv4Addr::new(10, 86, 0, 2), 4002)).is_err());
+    // A host that moves is found at its new address only, and its links are probed there.
+    let (old, silence) = (Ipv4Addr::new(10, 86, 0, 2), Duration::from_millis(100));
+    assert!(local.answers("n1", old, BOUND).expect("a host"));
+    let new = local.renumber("n2").expect("another address");
+    assert_eq!((new, local.address("n2")), (Ipv4Addr::new(10, 86, 1, 2), Some(new)));
+    for other in ["n1", "client-1"] {
+        assert!(local.answers(other, new, BOUND).expect("a host"), "{other} doesn't find n2 at {new}");
+        assert!(!local.answers(other, old, silence).expect("a host"), "{other} still finds n2 at {old}");
+    }
+    let matrix = local.prober().matrix(BOUND);
+    assert!(matrix.links().all(|(from, to)| matrix.reached(from, to)));
 }
 
 fn cut() {
