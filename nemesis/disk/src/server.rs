@@ -168,7 +168,7 @@ impl Filesystem for Server {
             if let Some(size) = size {
                 volume.truncate(inode.0, size)?;
             }
-            if mode.is_some() || user.is_some() || group.is_some() {
+            if size.is_none() || mode.is_some() || user.is_some() || group.is_some() {
                 volume.own(inode.0, |owner| {
                     owner.mode = mode.map_or(owner.mode, |mode| mode & 0o7777);
                     owner.user = user.unwrap_or(owner.user);

@@ -202,9 +202,9 @@ impl Volume {
         let inodes: Vec<u64> = self.tree.inodes.keys().copied().collect();
         for inode in inodes {
             match self.tree.inodes.get(&inode).map(|inode| &inode.kind) {
-                Some(Kind::File(content)) if content.is_dirty() => {
+                Some(Kind::File(content)) if content.is_dirty() || content.unsynced() > 0 => {
                     let (content, object) = self.tree.content(inode)?;
-                    content.sync(object)?;
+                    content.write_back(object)?;
                     self.tree.rest(inode);
                 }
                 Some(Kind::Directory(_)) => self.tree.sync_directory(inode)?,

@@ -92,6 +92,14 @@ pub(crate) fn syncs_fail_and_are_not_tried_again() {
     mounted.disk.power_loss(None).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"after!");
     assert_eq!(mounted.disk.counters().syncs_failed, 2);
+    // What no sync ever made durable is there at the end all the same.
+    let file = writable(&path);
+    file.write_all_at(b"at end", 0).unwrap();
+    mounted.disk.set(|conditions| conditions.syncs = Syncs::Fail);
+    failed(file.sync_data(), libc::EIO);
+    drop(file);
+    mounted.disk.unmount().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"at end");
 }
 
 pub(crate) fn the_harness_s_own_files_leave_no_trace() {
@@ -161,9 +169,10 @@ pub(crate) fn a_read_only_disk_changes_nothing() {
     failed(OpenOptions::new().write(true).open(&path), libc::EROFS);
     failed(fs::write(mounted.path("new"), ""), libc::EROFS);
     failed(fs::remove_file(&path), libc::EROFS);
+    failed(File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH), libc::EROFS);
     failed(fs::rename(&path, mounted.path("new")), libc::EROFS);
     assert_eq!(fs::read(&path).unwrap(), b"unsync");
-    assert_eq!(mounted.disk.counters().read_only, 6);
+    assert_eq!(mounted.disk.counters().read_only, 7);
     mounted.disk.set(|conditions| conditions.read_only = false);
     file.sync_all().unwrap();
 }
