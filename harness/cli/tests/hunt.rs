@@ -116,6 +116,20 @@ fn lock_and_set_findings_are_kept_and_replayed() {
     assert_eq!(results["findings"][0]["class"], "bug");
 }
 
+/// What rests on clocks is found by skewed ones, shrunk to them, and stands them where it doesn't.
+#[test]
+fn clock_findings_are_kept_and_replayed() {
+    for (scenario, property, harmless) in [
+        ("examples/lease-clock-jump.yaml", "linearizable", "target.max_clock_drift_ppm=900000"),
+        ("examples/quorum-wall-clock.yaml", "linearizable", "target.timestamps=logical"),
+        ("examples/lock-clock-drift.yaml", "mutual-exclusion", "workload.fencing=true"),
+    ] {
+        let results = found(&[scenario, "--seed", "1", "--seeds", "100", "--shrink", "5s"]);
+        assert_eq!(results["findings"][0]["property"], property, "{scenario}");
+        clean(&[scenario, "--set", harmless, "--seed", "1", "--seeds", "60"]);
+    }
+}
+
 #[test]
 fn a_cluster_that_stays_unavailable_is_a_finding() {
     let out = tempfile::tempdir().unwrap();
