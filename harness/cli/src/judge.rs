@@ -125,6 +125,10 @@ fn facts(directory: &RunDir) -> Vec<terminal::Fact> {
             },
         ),
     ];
+    if let Some((frames, missed)) = ended.captured {
+        let left_out = if missed > 0 { format!(", and {missed} left out") } else { String::new() };
+        facts.push(("frames captured".to_string(), format!("{frames}{left_out}")));
+    }
     if ended.interrupted {
         facts.push(("interrupted after".to_string(), seconds(ended.main)));
     }

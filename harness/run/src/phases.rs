@@ -87,6 +87,10 @@ pub struct Ended {
     pub harness_cpu: Duration,
     /// CPU time of the client hosts in the main phase.
     pub clients_cpu: Duration,
+    /// Frames in the capture, and frames that came too fast for it or found it full; `None` if
+    /// there is no capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<(u64, u64)>,
 }
 
 /// Why a run could not be carried out. Never the target's fault, except where it says so.
@@ -245,6 +249,7 @@ async fn go(
     cluster.write_statuses()?;
     cluster.stop()?;
     cluster.unmount();
+    ended.captured = cluster.local.links().captured().map(|captured| (captured.frames, captured.missed));
     Ok(ended)
 }
 
