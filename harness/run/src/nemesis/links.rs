@@ -70,7 +70,11 @@ impl Nemesis {
         real: bool,
     ) -> Result<(), RunError> {
         if harm == LinkHarm::Reset {
-            let links = open_links(resolved, &force.links);
+            let usable = |link: &&Link| {
+                let rule = force.links.rule(link);
+                !rule.reset && !is_hidden(&harm, &rule)
+            };
+            let links = spread(resolved.links.iter().filter(usable).collect());
             let connections = self.connect(links).await?.into_iter().flatten().collect();
             *force.links.connections.lock().unwrap_or_else(PoisonError::into_inner) = connections;
         }
@@ -172,15 +176,19 @@ impl Nemesis {
         ] {
             found.figures.insert(name.into(), figure);
         }
+        let harmed = |nemesis: &Nemesis| nemesis.harmed_frames(resolved).saturating_sub(in_force.harmed_before);
+        let word = if harm == LinkHarm::Cut { "dropped" } else { "harmed" };
         match stage {
             Stage::Start => {
-                found
-                    .seen
-                    .push(format!("probes: {} links silent, {} open, all as claimed", probed.silent, probed.arrived));
-                match harm {
-                    LinkHarm::Cut => {}
-                    LinkHarm::Reset => self.see_resets(&force.links, &mut found).await?,
+                let (silent, arrived) = (probed.silent, probed.arrived);
+                found.seen.push(format!("probes: {silent} links silent, {arrived} open, all as claimed"));
+                let counts = match harm {
+                    LinkHarm::Cut => true,
+                    LinkHarm::Reset => self.see_resets(resolved, &force.links, &mut found).await?,
                     _ => self.see_volleys(resolved, harm, &force.links, &mut found).await?,
+                };
+                if counts && harmed(self) == 0 {
+                    found.wrong.push(format!("no frame was {word} on the links that are hit"));
                 }
             }
             Stage::End => {
@@ -188,71 +196,70 @@ impl Nemesis {
                 match harm {
                     LinkHarm::Cut => {}
                     LinkHarm::Reset => {
-                        let connections = self.connect(open_links(resolved, &force.links)).await?;
-                        found
-                            .wrong
-                            .extend(connections.into_iter().filter_map(|made| made.and_then(Connection::carry).err()));
+                        let made = self.connect(open_links(resolved, &force.links)).await?;
+                        found.wrong.extend(made.into_iter().filter_map(|made| made.and_then(Connection::carry).err()));
                     }
                     _ => found.wrong.extend(self.wrong_volley(resolved, force).await?),
                 }
             }
         }
-        let harmed = self.harmed_frames(resolved).saturating_sub(in_force.harmed_before);
-        let name = if harm == LinkHarm::Cut { "frames_dropped" } else { "frames_harmed" };
-        found.figures.insert(name.into(), harmed as f64);
-        let word = if harm == LinkHarm::Cut { "dropped" } else { "harmed" };
+        let harmed = harmed(self);
+        found.figures.insert(format!("frames_{word}").into(), harmed as f64);
         found.seen.push(format!("{harmed} frames were {word}"));
-        let only_cuts = |link: &Link| force.links.rule(link).drop;
-        let shows = match harm {
-            LinkHarm::Cut => true,
-            LinkHarm::Delay { .. } => false,
-            _ => !resolved.links.iter().all(only_cuts),
-        };
-        if shows && harmed == 0 && stage == Stage::Start {
-            found.wrong.push(format!("no frame was {word} on the links that are hit"));
-        }
         Ok(found)
     }
 
-    async fn see_resets(self: &Arc<Self>, force: &Force, found: &mut Found) -> Result<(), RunError> {
+    /// What is wrong with the rules that the fabric has for a fault's links.
+    fn wrong_rules(&self, resolved: &Resolved, force: &Force) -> Vec<String> {
+        let is_set = |link: &Link| self.fabric_link(link).is_some_and(|(rule, _)| rule == force.rule(link));
+        let unset = resolved.links.iter().filter(|link| !is_set(link));
+        unset.map(|(from, to)| format!("the fabric has another rule for the link {from} -> {to}")).collect()
+    }
+
+    /// Sees the connections reset that were made before. False if there were none, because other
+    /// faults keep connections from being made.
+    async fn see_resets(
+        self: &Arc<Self>,
+        resolved: &Resolved,
+        force: &Force,
+        found: &mut Found,
+    ) -> Result<bool, RunError> {
+        found.wrong.extend(self.wrong_rules(resolved, force));
         let connections = std::mem::take(&mut *force.connections.lock().unwrap_or_else(PoisonError::into_inner));
         let count = connections.len();
         if count == 0 {
-            found.wrong.push("there was no connection to be reset".into());
+            found.seen.push(format!("{} links have the rule, which other faults hide", resolved.links.len()));
+            return Ok(false);
         }
         let reset = |all: Vec<Connection>| all.into_iter().filter_map(|one| one.see_reset().err()).collect::<Vec<_>>();
         found.wrong.extend(blocking(move || reset(connections)).await?);
         found.figures.insert("connections_reset".into(), count as f64);
         found.seen.push(format!("{count} connections were reset at both ends"));
-        Ok(())
+        Ok(true)
     }
 
     /// Shows a harm by volleys over the fault's links, or by the fabric's word if others hide it.
+    /// True if frames must have been harmed by then.
     async fn see_volleys(
         self: &Arc<Self>,
         resolved: &Resolved,
         harm: LinkHarm,
         force: &Force,
         found: &mut Found,
-    ) -> Result<(), RunError> {
-        for link in &resolved.links {
-            let is_set = self.fabric_link(link).is_some_and(|(rule, _)| rule == force.rule(link));
-            if !is_set {
-                found.wrong.push(format!("the fabric has another rule for the link {} -> {}", link.0, link.1));
-            }
-        }
+    ) -> Result<bool, RunError> {
+        found.wrong.extend(self.wrong_rules(resolved, force));
         let (hidden, seen): (Vec<&Link>, Vec<&Link>) =
             resolved.links.iter().partition(|link| is_hidden(&harm, &force.rule(link)));
         if seen.is_empty() {
             found.seen.push(format!("{} links have the rule, which other faults hide", hidden.len()));
-            return Ok(());
+            return Ok(false);
         }
         let links = spread(seen);
         let rules: Vec<Rule> = links.iter().map(|link| force.rule(link)).collect();
         let patience = rules.iter().map(slowest).max().unwrap_or_default();
         let shots = shots(&harm, links.len(), patience);
         if shots.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let mut wrong = String::new();
         for _ in 0..ATTEMPTS {
@@ -261,12 +268,12 @@ impl Nemesis {
             found.figures.extend(figures.into_iter().map(|(name, figure)| (name.into(), figure)));
             if good {
                 found.seen.push(words);
-                return Ok(());
+                return Ok(true);
             }
             wrong = words;
         }
         found.wrong.push(format!("{wrong}, which doesn't fit a {harm}"));
-        Ok(())
+        Ok(true)
     }
 
     /// Sends volleys over links, one after the other.
