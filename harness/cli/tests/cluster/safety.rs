@@ -21,18 +21,17 @@ const FAULTS: u64 = 4;
 const LATEST: Duration = Duration::from_millis(1600);
 
 /// Four kinds of faults that come soon and stay long: every kind has its turns.
-fn faults(seed: Seed, run: u64) -> Vec<Kind> {
-    let kinds = all();
+fn faults(kinds: &[Kind], seed: Seed, run: u64) -> Vec<Kind> {
     let first = seed.decide(&[run / kinds.len() as u64, 0]).below(kinds.len() as u64);
     let step = 1 + seed.decide(&[run / kinds.len() as u64, 1]).below(kinds.len() as u64 / FAULTS - 1);
     (0..FAULTS).map(|number| kinds[((run + first + number * step) % kinds.len() as u64) as usize]).collect()
 }
 
 /// A run with these faults, killed at a moment; whether it got as far as a fault in force.
-fn killed(directory: &Path, seed: Seed, run: u64) -> bool {
+fn killed(directory: &Path, kinds: &[Kind], seed: Seed, run: u64) -> bool {
     let mark = format!("DURESS_TEST_MARK=kill-{}-{run}", std::process::id());
     let (name, value) = mark.split_once('=').unwrap();
-    let kinds = faults(seed, run);
+    let kinds = faults(kinds, seed, run);
     let at = |number: usize| format!("at: {}ms, lasts: 10s", 20 + 30 * number);
     let faults: Vec<String> =
         kinds.iter().enumerate().map(|(number, kind)| format!("{{{}, {}}}", at(number), scripted(*kind))).collect();
@@ -87,6 +86,7 @@ fn a_kill_at_any_moment_leaves_nothing_behind() {
     }
     let seed = Seed(std::process::id().into());
     println!("seed of the moments and faults: {}", seed.0);
+    let kinds = all();
     let (next, hurt) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
@@ -96,7 +96,7 @@ fn a_kill_at_any_moment_leaves_nothing_behind() {
                     if run >= RUNS {
                         return;
                     }
-                    hurt.fetch_add(u64::from(killed(out.path(), seed, run)), Ordering::Relaxed);
+                    hurt.fetch_add(u64::from(killed(out.path(), &kinds, seed, run)), Ordering::Relaxed);
                 }
             });
         }
