@@ -124,8 +124,50 @@ fn image(root: &Path) -> Image {
     image
 }
 
+/// Steps on the content of one file, whose name is durable.
+fn content_step() -> impl Strategy<Value = Step> {
+    let syncs = prop::sample::select(vec![Syncs::Work, Syncs::Work, Syncs::Fail, Syncs::Lie]);
+    let data = || prop::collection::vec(1..=255_u8, 1..12);
+    prop_oneof![
+        8 => (0..40_u16, data()).prop_map(|(at, data)| Step::Write("a".into(), at, data)),
+        2 => (0..50_u16).prop_map(|size| Step::Truncate("a".into(), size)),
+        4 => Just(Step::Sync("a".into())),
+        2 => syncs.prop_map(Step::Syncs),
+        1 => Just(Step::PowerLoss),
+    ]
+}
+
+/// Steps on the names in two directories that are durable.
+fn name_step() -> impl Strategy<Value = Step> {
+    let path = || prop::sample::select(vec!["c", "a/c", "a/d", "b/c", "b/d"]).prop_map(String::from);
+    let directory = prop::sample::select(vec!["", "a", "b"]).prop_map(String::from);
+    prop_oneof![
+        2 => path().prop_map(Step::Create),
+        1 => path().prop_map(Step::Mkdir),
+        1 => path().prop_map(Step::Remove),
+        1 => (path(), path()).prop_map(|(a, b)| Step::Link(a, b)),
+        6 => (path(), path()).prop_map(|(a, b)| Step::Rename(a, b)),
+        3 => directory.prop_map(Step::Sync),
+        1 => Just(Step::PowerLoss),
+    ]
+}
+
 pub(crate) fn calls_and_power_losses_do_as_the_naive_model() {
-    let config = Config { cases: 150, failure_persistence: None, ..Config::default() };
+    as_the_model(100, &prop::collection::vec(step(), 0..60));
+    let named = prop::collection::vec(content_step(), 0..40).prop_map(|steps| {
+        let first = [Step::Create("a".into()), Step::Sync(String::new())];
+        first.into_iter().chain(steps).collect()
+    });
+    as_the_model(100, &named);
+    let inside = prop::collection::vec(name_step(), 0..40).prop_map(|steps| {
+        let first = [Step::Mkdir("a".into()), Step::Mkdir("b".into()), Step::Sync(String::new())];
+        first.into_iter().chain(steps).collect()
+    });
+    as_the_model(100, &inside);
+}
+
+fn as_the_model(cases: u32, steps: &impl Strategy<Value = Vec<Step>>) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let same = |what: &str, found: Image, wanted: Image| {
         if found == wanted {
             Ok(())
@@ -133,7 +175,7 @@ pub(crate) fn calls_and_power_losses_do_as_the_naive_model() {
             Err(TestCaseError::fail(format!("{what}: {found:?} instead of {wanted:?}")))
         }
     };
-    let result = TestRunner::new(config).run(&prop::collection::vec(step(), 0..60), |steps| {
+    let result = TestRunner::new(config).run(steps, |steps| {
         let Mounted { disk, root, under, _handle, _temporary } = Mounted::new();
         let (mut model, mut syncs) = (Model::new(), Syncs::Work);
         for (number, step) in steps.iter().enumerate() {
