@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("frames_arrive_twice", frames_arrive_twice),
     ("frames_are_overtaken", frames_are_overtaken),
     ("damage_is_noticed_by_the_kernel_or_not", damage_is_noticed_by_the_kernel_or_not),
+    ("large_frames_can_be_damaged_unnoticed", large_frames_can_be_damaged_unnoticed),
     ("delays_vary", delays_vary),
     ("a_rate_is_kept", a_rate_is_kept),
     ("large_packets_vanish", large_packets_vanish),
@@ -95,6 +96,31 @@ fn damage_is_noticed_by_the_kernel_or_not() {
     assert_eq!(u64::from(found.damaged), counters.corrupted);
     assert_eq!(found.arrived() + found.damaged, 400);
     assert!(found.damaged > 50, "{found:?}");
+}
+
+/// TCP hands over all bytes that were sent, some of them wrong: large frames, whose checksums the
+/// kernel completes, and acknowledgements pass with the damage.
+fn large_frames_can_be_damaged_unnoticed() {
+    const TOTAL: usize = 4 << 20;
+    let hosts = hosts("damage", 2);
+    let fabric = fabric(&hosts, &Options::default());
+    let links = fabric.links();
+    let port = ports(&links);
+    links.set(port[0], port[1], Rule { corrupt_unnoticed: ALL / 2, ..Rule::OPEN });
+    let (mut near, mut far) = connect(&hosts, 7000);
+    let wrong = std::thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let mut received = vec![0xff; TOTAL];
+            far.read_exact(&mut received).expect("all bytes arrive");
+            received.iter().map(|byte| byte.count_ones()).sum::<u32>()
+        });
+        near.write_all(&vec![0; TOTAL]).expect("someone reads");
+        receiver.join().expect("all bytes have arrived")
+    });
+    let corrupted = links.counters(port[0], port[1]).corrupted;
+    println!("    {wrong} bits of {TOTAL} bytes are wrong, in {corrupted} frames");
+    // What was sent twice may have been damaged twice, and be thrown away.
+    assert!(wrong > 5 && u64::from(wrong) <= corrupted, "{wrong} wrong bits in {corrupted} frames");
 }
 
 fn delays_vary() {
