@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_clock::{Watch, read, watch};
+use duress_clock::{ClockError, Watch, read, watch};
 use duress_deploy::ProcessState;
 use duress_fault::{ClockChange, Clocks, Resolved};
 use duress_history::{Host, Stage};
 use smol_str::{SmolStr, format_smolstr};
+use tokio::time::Instant;
 
 use super::{Found, InForce, Nemesis, blocking};
 use crate::RunError;
@@ -16,6 +17,8 @@ use crate::skews::{self, Hand, Skew};
 
 /// Within this time a process must have asked for a skewed clock, and a strobe have flipped.
 const WATCHED: Duration = Duration::from_millis(700);
+/// After so long a process that has ended is looked for again.
+const AGAIN: Duration = Duration::from_millis(5);
 /// Rates are measured over at least this long, in nanoseconds.
 const SPAN: i64 = 30_000_000;
 /// How far a rate may be from what it should be, in parts per million.
@@ -107,11 +110,6 @@ impl Nemesis {
         let all = self.cluster.skews.of(host);
         let trouble = all.last().and_then(|skew| skew.trouble.clone()).filter(|_| changed.is_some());
         let state = self.cluster.process_state(host);
-        let Some(pid) = self.cluster.pid(host) else {
-            let words = format!("{host} has no process");
-            // There is nothing to heal then.
-            return if changed.is_some() { found.wrong.push(words) } else { found.seen.push(words) };
-        };
         if let Some(trouble) = trouble {
             return found.wrong.push(format!("{host}: {trouble}"));
         }
@@ -129,10 +127,12 @@ impl Nemesis {
                 })
             }
         };
-        let seen = match blocking(move || watch(pid as i32, WATCHED, enough)).await {
-            Ok(Ok(seen)) => seen,
-            Ok(Err(e)) => return found.wrong.push(format!("{host}: {e}")),
-            Err(e) => return found.wrong.push(e.to_string()),
+        let seen = match self.watched(host, enough).await {
+            Ok(Some(seen)) => seen,
+            // There is nothing to heal then.
+            Ok(None) if changed.is_none() => return found.seen.push(format!("{host} has no process")),
+            Ok(None) => return found.wrong.push(format!("{host} has no process")),
+            Err(words) => return found.wrong.push(format!("{host}: {words}")),
         };
         for (hand, strobe) in hands.iter().zip(strobes) {
             let one = Measured { host, hand: *hand, seen: &seen, strobe, ppm: skews::ppm(&all, *hand) };
@@ -152,6 +152,37 @@ impl Nemesis {
             }
             one.figures(&mut found.figures);
             if wrong.is_empty() { found.seen.push(one.words(asks)) } else { found.wrong.append(&mut wrong) }
+        }
+    }
+}
+
+impl Nemesis {
+    /// Watches a host's process until `enough` has been seen. If it ends meanwhile, the next one is
+    /// watched, if there is one in time.
+    async fn watched(
+        &self,
+        host: &Host,
+        enough: impl Fn(&Watch) -> bool + Clone + Send + 'static,
+    ) -> Result<Option<Watch>, String> {
+        let deadline = Instant::now() + WATCHED;
+        loop {
+            if let Some(pid) = self.cluster.pid(host) {
+                let enough = enough.clone();
+                match blocking(move || watch(pid as i32, WATCHED, enough)).await {
+                    Ok(Ok(seen)) => return Ok(Some(seen)),
+                    Ok(Err(e)) => {
+                        let ended = matches!(e, ClockError::Gone(_)) || self.cluster.pid(host) != Some(pid);
+                        if !ended && self.cluster.process_state(host) != ProcessState::Gone {
+                            return Err(e.to_string());
+                        }
+                    }
+                    Err(e) => return Err(e.to_string()),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }
