@@ -74,17 +74,24 @@ fn one_after_the_other(kinds: &[Kind], sabotage: &str) -> (Option<i32>, String, 
     (output.status.code(), said, evidence)
 }
 
-/// Every kind that can be tried here.
-pub(crate) fn all() -> Vec<Kind> {
+/// Whether faults of disks can be tried here. If not, says so loudly; where CI is set that is an
+/// error.
+pub(crate) fn can_break_disks() -> bool {
     let doctor = duress(&["doctor", "--json"]).output().unwrap();
     let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
     let is_fuse = |check: &&serde_json::Value| check["name"].as_str().is_some_and(|name| name.contains("FUSE"));
     let fuse = found["checks"].as_array().unwrap().iter().find(is_fuse).unwrap();
-    let disks = fuse["state"] == "ok";
-    assert!(disks || std::env::var_os("CI").is_none(), "CI must have FUSE: {fuse}");
-    if !disks {
+    let can = fuse["state"] == "ok";
+    assert!(can || std::env::var_os("CI").is_none(), "CI must have FUSE: {fuse}");
+    if !can {
         eprintln!("SKIPPED: faults of disks: {fuse}");
     }
+    can
+}
+
+/// Every kind that can be tried here.
+pub(crate) fn all() -> Vec<Kind> {
+    let disks = can_break_disks();
     let on_disks =
         |kind: Kind| kind.typical().iter().any(|does| matches!(does, Effect::Hosts(harm) if harm.needs_disk()));
     let kinds = Kind::ALL.iter().map(|(kind, _)| *kind);
