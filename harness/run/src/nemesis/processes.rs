@@ -18,6 +18,8 @@ use crate::RunError;
 
 /// A node that is out of descriptors is tried with so many connections more than it has room for.
 const KNOCKS: u32 = 4;
+/// So long after a limit was lifted the end of a node is still that fault's doing.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 /// How long a connection is waited for, to be made and to be taken in.
 const KNOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How often a measurement that contradicts the claim is repeated before it is believed: on a
@@ -139,7 +141,7 @@ impl Nemesis {
                 }
                 HostHarm::Memory { .. } | HostHarm::Descriptors { .. } => {
                     if let Some((resource, spare)) = spare(harm) {
-                        self.unlimit(host, resource, spare, force)?;
+                        self.unlimit(host, resource, spare, force).await?;
                     }
                 }
                 HostHarm::Stop => {
@@ -235,7 +237,7 @@ impl Nemesis {
         }
     }
 
-    fn unlimit(&self, host: &Host, resource: Resource, spare: u64, force: &mut Force) -> Result<(), RunError> {
+    async fn unlimit(&self, host: &Host, resource: Resource, spare: u64, force: &mut Force) -> Result<(), RunError> {
         let (node, key) = (self.node(host)?, (host.clone(), resource));
         let Some(all) = force.limited.get_mut(&key) else { return Ok(()) };
         let Some(at) = all.iter().position(|limited| limited.spare == spare) else { return Ok(()) };
@@ -244,6 +246,8 @@ impl Nemesis {
             force.limited.remove(&key);
         }
         self.cluster.set_limit(node, resource, force.limit(host, resource))?;
+        // One that was refused more a moment ago may still be about to end because of it.
+        tokio::time::sleep(LAST_WORDS).await;
         self.cluster.set_mortal(node, false);
         let died = self.cluster.deaths(node) - limited.deaths;
         force.ended.insert(host.clone(), Ended { lives: died, limit: limited.limit });
