@@ -81,8 +81,8 @@ pub(crate) enum Command {
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  duress run                                      30 s, five Paxos nodes, all faults
-  duress run --time 10s --faults crash,pause --nodes 3
+  duress run                                      30 s, five Paxos nodes, partitions, crashes, pauses
+  duress run --time 10s --faults loss,clock-jump,power-loss --nodes 3
   duress run --target primary-backup --set target.failover=timeout --faults partition
   duress run --workload lock --target quorum --set workload.fencing=false
   duress run examples/quorum-r1w1.yaml --seed 7 --json
@@ -107,8 +107,8 @@ pub(crate) struct ScenarioArgs {
     /// What the clients do: register, lock or set [default: register]
     #[arg(long, value_name = "KIND")]
     pub(crate) workload: Option<String>,
-    /// Faults planned from the seed: partition, crash, pause, delay, or none [default: the first
-    /// three]
+    /// Faults planned from the seed, by kind: loss, power-loss, clock-jump, … (`duress list faults`),
+    /// or none [default: partition, crash, pause]
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) faults: Option<Vec<String>>,
     /// How many nodes [default: 5; primary-backup 3, or 2 without a vote]
