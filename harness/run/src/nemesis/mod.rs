@@ -17,7 +17,7 @@ use duress_fault::{Effect, HeldBack, HostHarm, Resolved, Schedule, Timed, Turn, 
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
 use duress_seed::Seed;
 use smol_str::SmolStr;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::clients::Clients;
@@ -144,11 +144,14 @@ impl Nemesis {
             return Ok(());
         }
         let deadline = Instant::now() + timed.lasts.max(PATIENCE);
-        let resolved = loop {
-            match timed.fault.resolve(&self.view().await, self.seed, timed.number) {
-                Ok(resolved) => break resolved,
+        // Whom it hits is decided and done in one go, or another fault might come in between.
+        let (force, resolved) = loop {
+            let force = self.force.lock().await;
+            match timed.fault.resolve(&self.view(&force), self.seed, timed.number) {
+                Ok(resolved) => break (force, resolved),
                 // A primary or a holder may be there in a moment.
                 Err(why) if why.may_pass() && Instant::now() < deadline => {
+                    drop(force);
                     if pause_until(Instant::now() + Duration::from_millis(5), &mut halted).await {
                         self.record_too_late(&timed);
                         return Ok(());
@@ -164,13 +167,12 @@ impl Nemesis {
             self.record_impossible(&timed, "nodes of this target can't be told of each other's new addresses");
             return Ok(());
         }
-        let in_force = self.apply(timed.number, resolved).await?;
+        let in_force = self.apply(timed.number, resolved, force).await?;
         pause_until(Instant::now() + timed.lasts, &mut halted).await;
         self.heal(in_force).await
     }
 
-    async fn view(&self) -> View {
-        let force = self.force.lock().await;
+    fn view(&self, force: &Force) -> View {
         let nodes = &self.cluster.node_names;
         // A node that something else has shut off is down as well: there is no process to hit.
         let gone = nodes.iter().enumerate().filter(|(node, _)| !self.cluster.is_up(*node)).map(|(_, name)| name);
@@ -193,7 +195,8 @@ impl Nemesis {
 
     /// Keeps the nodes away that are not healed first; what it returns must be healed.
     pub(crate) async fn hold_back(self: &Arc<Self>, held: &HeldBack) -> Result<InForce, RunError> {
-        self.apply(self.cluster.next_unscheduled(), held.fault.clone()).await
+        let force = self.force.lock().await;
+        self.apply(self.cluster.next_unscheduled(), held.fault.clone(), force).await
     }
 
     /// A fault whose target never was there is on record as not proven.
@@ -217,8 +220,12 @@ impl Nemesis {
         }
     }
 
-    async fn apply(self: &Arc<Self>, number: u64, resolved: Resolved) -> Result<InForce, RunError> {
-        let mut force = self.force.lock().await;
+    async fn apply(
+        self: &Arc<Self>,
+        number: u64,
+        resolved: Resolved,
+        mut force: MutexGuard<'_, Force>,
+    ) -> Result<InForce, RunError> {
         // What a fault is said to change must have been otherwise before.
         let before = self.measure_before(&resolved, &force).await?;
         let in_force = InForce { number, harmed_before: self.harmed_frames(&resolved), resolved };
