@@ -156,10 +156,14 @@ pub(crate) fn closest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (distance(nearest) <= allowed || starts).then_some(nearest)
 }
 
-/// "did you mean `x`? (keys: …)"
+/// So many names can be read at a glance.
+const AT_A_GLANCE: usize = 16;
+
+/// "did you mean `x`? (keys: …)"; a long list is left out if something is meant.
 pub(crate) fn did_you_mean(name: &str, known: &[&str], what: &str) -> String {
     let list = format!("{what}: {}", known.join(", "));
     match closest(name, known) {
+        Some(nearest) if known.len() > AT_A_GLANCE => format!("did you mean `{nearest}`?"),
         Some(nearest) => format!("did you mean `{nearest}`? ({list})"),
         None => list,
     }

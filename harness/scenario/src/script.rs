@@ -215,8 +215,7 @@ impl<'a> Script<'a, '_> {
                     0 => format!("{path} names no fault"),
                     count => format!("{path} names {count} faults"),
                 };
-                let kinds = KINDS.join(", ");
-                let suggestion = format!("give exactly one of {kinds}, sequence, parallel; faults may overlap in time");
+                let suggestion = "give exactly one kind of fault, such as crash or loss, or one of sequence, parallel; faults may overlap in time";
                 Err(field.problem(message).suggest(suggestion))
             }
         }
