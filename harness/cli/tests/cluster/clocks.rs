@@ -65,3 +65,21 @@ fn every_fault_of_clocks_is_proven_and_a_restarted_node_is_skewed_again() {
     let evidence = history.lines().find(|line| line.contains("evidence") && line.contains("59000.000 ms"));
     assert!(evidence.is_some_and(|line| line.contains("\"n1_wall_ahead_ms\":59000.0")), "{said}");
 }
+
+/// A client host hardly asks for the wall clock. Whether a program bypasses the vDSO or never looks at
+/// a clock, skewing that clock did nothing, and a run in which a fault did nothing proves nothing.
+#[test]
+fn a_process_that_does_not_ask_the_vdso_makes_the_verdict_unknown() {
+    let _alone = one_at_a_time();
+    if !can_run() {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let faults = "faults=[{at: 500ms, lasts: 1s, clock-jump: {who: c1, by: 1s}}]";
+    let mut command = duress(&["run", "--time", "3s", "--nodes", "3", "--seed", "1", "--set", faults]);
+    command.arg("--out").arg(out.path());
+    let output = finish(command, Duration::from_secs(60));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it bypasses the vDSO, or has no use for it"), "{said}");
+}
