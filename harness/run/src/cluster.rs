@@ -209,18 +209,15 @@ impl Cluster {
         let life = lock(&self.nodes[node]).life;
         let mut ready = self.ready[node].subscribe();
         let dies = async {
-            while !self.is_halted(node) {
+            while self.is_up(node) {
                 tokio::time::sleep(GLANCE).await;
             }
         };
-        let waited = tokio::select! {
-            ready = ready.wait_for(|ready| *ready >= life) => ready.is_ok(),
-            () = dies => false,
-            () = tokio::time::sleep(within) => false,
-        };
-        match waited {
-            true => Ok(()),
-            _ => Err(RunError::NotReady { node: self.node_names[node].clone(), within, log: self.log(node) }),
+        let (name, log) = (self.node_names[node].clone(), self.log(node));
+        tokio::select! {
+            Ok(_) = ready.wait_for(|ready| *ready >= life) => Ok(()),
+            () = dies => Err(RunError::Ended { node: name, log }),
+            () = tokio::time::sleep(within) => Err(RunError::NotReady { node: name, within, log }),
         }
     }
 

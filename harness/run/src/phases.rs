@@ -118,6 +118,14 @@ pub enum RunError {
         /// Its log.
         log: PathBuf,
     },
+    /// A node ended instead of coming up.
+    #[error("{node} ended before it was ready; its log is {}", log.display())]
+    Ended {
+        /// Which node.
+        node: Host,
+        /// Its log.
+        log: PathBuf,
+    },
     /// The network is broken before anything was done to it.
     #[error("before any fault, probes did not get through: {0}")]
     Network(String),
