@@ -50,7 +50,7 @@ pub struct Volley {
     pub damaged: u32,
     /// Arrivals of datagrams after others that had been sent later.
     pub overtaken: u32,
-    /// From the first arrival to the last.
+    /// From when the first was sent to the last arrival.
     pub took: Duration,
 }
 
@@ -76,7 +76,6 @@ struct Track {
     sent_at: Vec<Duration>,
     whole: u32,
     last: Option<u32>,
-    first_arrival: Option<Duration>,
 }
 
 impl Prober {
@@ -98,7 +97,7 @@ impl Prober {
             .map(|&(from, to)| {
                 assert!(from != to && from.max(to) < self.hosts.len(), "link {from} to {to} is not between two hosts");
                 let found = Volley { sent: count, latencies: vec![None; count as usize], ..Volley::default() };
-                Track { from, to, found, sent_at: Vec::new(), whole: 0, last: None, first_arrival: None }
+                Track { from, to, found, sent_at: Vec::new(), whole: 0, last: None }
             })
             .collect();
         let began = Instant::now();
@@ -208,8 +207,8 @@ impl Track {
         self.whole += 1;
         self.found.overtaken += u32::from(self.last.is_some_and(|last| last > claimed));
         self.last = self.last.max(Some(claimed));
-        let first = *self.first_arrival.get_or_insert(at);
-        self.found.took = self.found.took.max(at.saturating_sub(first));
+        let began = self.sent_at.first().copied().unwrap_or(at);
+        self.found.took = self.found.took.max(at.saturating_sub(began));
     }
 }
 
@@ -233,7 +232,7 @@ mod tests {
     fn track() -> Track {
         let found = Volley { sent: 10, latencies: vec![None; 10], ..Volley::default() };
         let sent_at = vec![Duration::from_secs(1); 10];
-        Track { from: 0, to: 1, found, sent_at, whole: 0, last: None, first_arrival: None }
+        Track { from: 0, to: 1, found, sent_at, whole: 0, last: None }
     }
 
     #[test]
@@ -246,7 +245,7 @@ mod tests {
         track.arrived(&shot(2), 7, at);
         track.arrived(&shot(0), 7, at);
         assert_eq!((track.found.arrived(), track.found.copies, track.found.overtaken), (3, 1, 1));
-        assert_eq!(track.found.took, Duration::from_millis(5));
+        assert_eq!(track.found.took, Duration::from_millis(1005));
         assert_eq!(track.found.latency(1.0), Some(Duration::from_millis(1005)));
 
         // Whichever bit is wrong, the damage shows; strays and rubbish are not counted at all.
