@@ -2,7 +2,7 @@
 
 use duress_history::Stage;
 
-use crate::{Budget, Checker, Class, FaultSpan, Report, Run, words};
+use crate::{Class, FaultSpan, Judge, Report, Run, Settings, words};
 
 /// How many reasons are given.
 const SHOWN: usize = 20;
@@ -12,12 +12,16 @@ const SHOWN: usize = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FaultsProven;
 
-impl Checker for FaultsProven {
+impl Judge for FaultsProven {
     fn name(&self) -> &'static str {
         "faults-proven"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "every fault was shown to have taken effect, and to have been healed: any operations"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         if run.faults.is_empty() {
             let mut report = Report::valid(self.name(), "No faults were injected.");
             report.figure("faults", 0.0);
@@ -90,5 +94,5 @@ fn exercised(run: &Run<'_>) -> usize {
         let before = union.partition_point(|(start, _)| *start <= at);
         before > 0 && union[before - 1].1 >= at
     };
-    run.operations.iter().filter(|operation| under(operation.invoked)).count()
+    run.operations.iter().filter(|operation| under(operation.began())).count()
 }

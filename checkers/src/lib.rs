@@ -1,6 +1,6 @@
 //! From a history to a verdict.
 //!
-//! A [`Checker`] reads a [`Run`] (a history made ready for judging) and gives a [`Report`];
+//! A [`Judge`] reads a [`Run`] (any history, made ready for judging) and gives a [`Report`];
 //! [`check_all`] puts several together. Checkers are pure and deterministic: they know nothing of
 //! targets, worlds or how a report is shown, and the number of threads never changes what they
 //! say. The one clock in here is the [`Budget`]'s deadline, and running out of it makes a verdict
@@ -37,6 +37,6 @@ pub mod wgl;
 mod words;
 
 pub use budget::Budget;
-pub use check::{Checker, check_all};
+pub use check::{Judge, Settings, check_all, judge};
 pub use report::{Class, Report, Results, Table, Verdict};
 pub use run::{FaultSpan, Run, Span};

@@ -1,6 +1,6 @@
 //! The register that reads, writes and compare-and-sets are judged by.
 
-use duress_history::Value;
+use duress_history::{Function, Op, Value};
 use stateright::semantics::SequentialSpec;
 
 /// A register and what it holds.
@@ -39,6 +39,41 @@ pub enum RegisterRet<V = Value> {
     Value(V),
     /// It was not set, because it holds something else.
     Mismatch,
+}
+
+impl RegisterOp<Value> {
+    /// As an operation of a history, on this register.
+    pub fn on(self, key: impl Into<Value>) -> Op {
+        match self {
+            RegisterOp::Read => Op::on(Function::Read, key, Value::Nil),
+            RegisterOp::Write(value) => Op::on(Function::Write, key, value),
+            RegisterOp::Cas { from, to } => Op::on(Function::Cas, key, vec![from, to]),
+        }
+    }
+}
+
+impl<'a> RegisterOp<&'a Value> {
+    /// What a history's operation asks of a register, if it is about one.
+    pub fn of(op: &'a Op) -> Option<RegisterOp<&'a Value>> {
+        match (&op.f, &op.value) {
+            (Function::Read | Function::Get, _) => Some(RegisterOp::Read),
+            (Function::Write | Function::Put, value) => Some(RegisterOp::Write(value)),
+            (Function::Cas, value) => match value.as_sequence() {
+                Some([from, to]) => Some(RegisterOp::Cas { from, to }),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What it sets the register to, if it takes effect.
+    pub fn sets(&self) -> Option<&'a Value> {
+        match self {
+            RegisterOp::Read => None,
+            RegisterOp::Write(value) => Some(value),
+            RegisterOp::Cas { to, .. } => Some(to),
+        }
+    }
 }
 
 impl<V: Clone + PartialEq> SequentialSpec for Register<V> {

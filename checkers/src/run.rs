@@ -1,10 +1,12 @@
 //! A history made ready for judging: operations paired, faults as spans of time, phases.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use duress_history::formats::{Format, Imported};
 use duress_history::{
-    Event, EventKind, Evidence, FaultEvent, Header, Host, Malformed, Operation, Outcome, Phase, Process, Stage, Time,
-    operations,
+    Conventions, Event, EventKind, Evidence, FaultEvent, Header, Host, Malformed, Operation, Outcome, Phase, Stage,
+    Time, operations,
 };
 use smol_str::SmolStr;
 
@@ -46,13 +48,27 @@ pub struct Span {
     pub completed: Option<usize>,
 }
 
-/// One run's history, ready to be judged.
+impl Span {
+    fn of(operation: &Operation) -> Span {
+        Span {
+            invoked: operation.invoked.index as usize,
+            completed: operation.completed.map(|moment| moment.index as usize),
+        }
+    }
+}
+
+/// One history, ready to be judged: of a run of ours, live or stored, or made elsewhere.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
-    /// All events.
+    /// All events; none of a history that was made elsewhere.
     pub events: &'a [Event],
     /// The operations, in the order of their invocations.
-    pub operations: Vec<Operation>,
+    pub operations: Cow<'a, [Operation]>,
+    /// What the ambiguous cases mean in this history.
+    pub conventions: Conventions,
+    /// Whether the history was made by something else than a run of ours, so that it has neither
+    /// phases nor hosts nor faults that can be judged.
+    pub foreign: bool,
     /// Where each operation's events stand; as long as `operations`.
     pub spans: Vec<Span>,
     /// What the run is.
@@ -70,11 +86,38 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Reads a history. `truncated`: its last line was cut off by a crash.
     pub fn new(events: &'a [Event], truncated: bool) -> Result<Run<'a>, Malformed> {
-        let operations = operations(events)?;
+        Ok(Run::of(events, Cow::Owned(operations(events)?), truncated))
+    }
+
+    /// A history that was read from a file of any format. O(n).
+    pub fn imported(history: &'a Imported) -> Run<'a> {
+        let operations = Cow::Borrowed(&history.operations[..]);
+        if history.format == Format::JsonLines {
+            let run = Run::of(&history.events, operations, history.truncated);
+            return Run { conventions: history.conventions, ..run };
+        }
+        let end = history.operations.iter().flat_map(|o| [Some(o.invoked), o.completed]).flatten();
+        Run {
+            events: &[],
+            spans: operations.iter().map(Span::of).collect(),
+            operations,
+            conventions: history.conventions,
+            foreign: true,
+            header: None,
+            faults: Vec::new(),
+            phases: Vec::new(),
+            complete: true,
+            end: end.map(|moment| moment.time()).max().unwrap_or_default(),
+        }
+    }
+
+    fn of(events: &'a [Event], operations: Cow<'a, [Operation]>, truncated: bool) -> Run<'a> {
         let mut run = Run {
             events,
-            spans: spans(events),
+            spans: operations.iter().map(Span::of).collect(),
             operations,
+            conventions: Conventions::OWN,
+            foreign: false,
             header: None,
             faults: Vec::new(),
             phases: Vec::new(),
@@ -96,7 +139,7 @@ impl<'a> Run<'a> {
             }
         }
         run.complete = !truncated && run.phases.iter().any(|(phase, ..)| *phase == Phase::End);
-        Ok(run)
+        run
     }
 
     fn fault(&mut self, known: &mut BTreeMap<u64, usize>, id: u64, event: Option<(Time, &FaultEvent)>) {
@@ -162,24 +205,4 @@ impl<'a> Run<'a> {
     pub fn confirmed(&self) -> impl Iterator<Item = (usize, &Operation)> {
         self.operations.iter().enumerate().filter(|(_, operation)| operation.outcome == Outcome::Ok)
     }
-}
-
-fn spans(events: &[Event]) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    let mut open: BTreeMap<Process, usize> = BTreeMap::new();
-    for (at, event) in events.iter().enumerate() {
-        match &event.kind {
-            EventKind::Invoke(invocation) => {
-                open.insert(invocation.process, spans.len());
-                spans.push(Span { invoked: at, completed: None });
-            }
-            EventKind::Complete(completion) => {
-                if let Some(index) = open.remove(&completion.process) {
-                    spans[index].completed = Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    spans
 }

@@ -4,7 +4,7 @@
 //! at least one operation succeeded. It is a promise like any other only if somebody made it, so
 //! this checker is used where a scenario says `min_available`.
 
-use crate::{Budget, Checker, Class, Report, Run, stats};
+use crate::{Class, Judge, Report, Run, Settings, stats};
 
 /// Checks that a target was available for long enough.
 #[derive(Clone, Copy, Debug)]
@@ -13,12 +13,16 @@ pub struct ServiceLevel {
     pub min_available: u64,
 }
 
-impl Checker for ServiceLevel {
+impl Judge for ServiceLevel {
     fn name(&self) -> &'static str {
         "service-level"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "the target was available for as large a part of the time as was asked for: any operations"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         let Some(share) = stats::overall_availability(run) else {
             return Report::unknown(self.name(), Class::Inconclusive, "The main phase is too short to tell.");
         };

@@ -11,9 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duress_history::{Host, Op, Operation, Outcome, Phase, Ret};
+use duress_history::{Function, Host, Operation, Outcome, Phase, Value};
 
-use crate::{Budget, Checker, Class, Report, Run, Table, words};
+use crate::{Class, Judge, Report, Run, Settings, Table, words};
 
 /// How many elements are named.
 const SHOWN: usize = 12;
@@ -41,22 +41,26 @@ struct Added {
 struct Final<'a> {
     operation: usize,
     invoked: usize,
-    elements: BTreeSet<&'a i64>,
+    elements: BTreeSet<&'a Value>,
 }
 
-impl Checker for Set {
+impl Judge for Set {
     fn name(&self) -> &'static str {
         "set"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "a set of unique elements: none acknowledged is missing from a final read of a node: add x, read -> all"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         let added = added(run);
         let unexpected = unexpected(run, &added);
         let (finals, refused) = finals(run);
         let acknowledged = added.values().filter(|a| a.acknowledged.is_some()).count();
 
         let mut lost = Vec::new();
-        let mut stale: BTreeMap<&Host, Vec<i64>> = BTreeMap::new();
+        let mut stale: BTreeMap<&Host, Vec<&Value>> = BTreeMap::new();
         let (mut recovered, mut never_read) = (0, 0);
         for (element, add) in &added {
             let present = finals.values().any(|read| read.elements.contains(element));
@@ -70,7 +74,7 @@ impl Checker for Set {
                     }
                     for (node, read) in &finals {
                         if read.invoked > at && !read.elements.contains(element) {
-                            stale.entry(node).or_default().push(*element);
+                            stale.entry(node).or_default().push(element);
                         }
                     }
                 }
@@ -144,12 +148,12 @@ impl Checker for Set {
 
 struct Findings<'f, 'r> {
     run: &'f Run<'r>,
-    added: &'f BTreeMap<i64, Added>,
+    added: &'f BTreeMap<&'f Value, Added>,
     finals: &'f BTreeMap<&'f Host, Final<'f>>,
-    lost: &'f [i64],
-    stale: &'f BTreeMap<&'f Host, Vec<i64>>,
+    lost: &'f [&'f Value],
+    stale: &'f BTreeMap<&'f Host, Vec<&'f Value>>,
     stale_count: usize,
-    unexpected: &'f [(i64, usize)],
+    unexpected: &'f [(&'f Value, usize)],
 }
 
 impl Findings<'_, '_> {
@@ -174,7 +178,7 @@ impl Findings<'_, '_> {
             let operation = &self.run.operations[by];
             let node = operation.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
             let nodes: Vec<&str> = self.finals.keys().map(|node| node.as_str()).collect();
-            let at = operation.completed.unwrap_or_default();
+            let at = operation.ended().unwrap_or_default();
             report.explanation.push(format!(
                 "lost: {element}, added by {}, acknowledged{node} at {at}, is in no final read ({}).",
                 words::who(operation),
@@ -188,13 +192,13 @@ impl Findings<'_, '_> {
             let operation = &self.run.operations[*read];
             let why =
                 if self.added.contains_key(element) { "no add of it can have succeeded" } else { "nobody added it" };
-            let at = operation.completed.unwrap_or_default();
+            let at = operation.ended().unwrap_or_default();
             report
                 .explanation
                 .push(format!("unexpected: {element} was read by {} at {at}, but {why}.", words::who(operation)));
         }
         for (node, elements) in self.stale {
-            let at = self.run.operations[self.finals[node].operation].completed.unwrap_or_default();
+            let at = self.run.operations[self.finals[node].operation].ended().unwrap_or_default();
             let names: Vec<String> = elements.iter().map(ToString::to_string).collect();
             report.explanation.push(format!(
                 "stale: {node} still lacks {} at {at} that other nodes have: {}.",
@@ -205,10 +209,13 @@ impl Findings<'_, '_> {
     }
 }
 
-fn added(run: &Run<'_>) -> BTreeMap<i64, Added> {
-    let mut added: BTreeMap<i64, Added> = BTreeMap::new();
+fn added<'r>(run: &'r Run<'_>) -> BTreeMap<&'r Value, Added> {
+    let mut added: BTreeMap<&Value, Added> = BTreeMap::new();
     for (at, (operation, span)) in run.operations.iter().zip(&run.spans).enumerate() {
-        let Op::Add { element } = operation.op else { continue };
+        if operation.op.f != Function::Add {
+            continue;
+        }
+        let element = &operation.op.value;
         let this = added.entry(element).or_insert(Added { invoked: span.invoked, acknowledged: None, possible: false });
         this.possible |= operation.outcome != Outcome::Fail;
         if let (Outcome::Ok, Some(completed)) = (operation.outcome, span.completed)
@@ -221,22 +228,22 @@ fn added(run: &Run<'_>) -> BTreeMap<i64, Added> {
 }
 
 /// The elements that a successful read of the set gave.
-fn read(operation: &Operation) -> Option<&[i64]> {
-    match (&operation.op, operation.outcome, &operation.ret) {
-        (Op::Elements, Outcome::Ok, Ret::Elements(elements)) => Some(elements),
+fn read(operation: &Operation) -> Option<&[Value]> {
+    match (&operation.op.f, operation.outcome, &operation.result) {
+        (Function::Read, Outcome::Ok, Some(elements)) => elements.as_elements(),
         _ => None,
     }
 }
 
 /// Elements that were read but can't be there, each with the first operation that read it.
-fn unexpected(run: &Run<'_>, added: &BTreeMap<i64, Added>) -> Vec<(i64, usize)> {
-    let mut first: BTreeMap<i64, usize> = BTreeMap::new();
+fn unexpected<'r>(run: &'r Run<'_>, added: &BTreeMap<&Value, Added>) -> Vec<(&'r Value, usize)> {
+    let mut first: BTreeMap<&Value, usize> = BTreeMap::new();
     for (at, operation) in run.operations.iter().enumerate() {
         let completed = run.spans[at].completed;
         for element in read(operation).unwrap_or_default() {
             let possible = added.get(element).is_some_and(|a| a.possible && completed.is_some_and(|c| a.invoked < c));
             if !possible {
-                first.entry(*element).or_insert(at);
+                first.entry(element).or_insert(at);
             }
         }
     }
@@ -249,7 +256,7 @@ fn finals<'a>(run: &'a Run<'_>) -> (BTreeMap<&'a Host, Final<'a>>, usize) {
     let mut finals = BTreeMap::new();
     let mut refused = 0;
     for (at, (operation, span)) in run.operations.iter().zip(&run.spans).enumerate() {
-        if operation.op != Op::Elements || run.phase_at(span.invoked) < Phase::Final {
+        if operation.op.f != Function::Read || run.phase_at(span.invoked) < Phase::Final {
             continue;
         }
         let node = operation.node.as_ref().or(operation.client.as_ref().map(|client| &client.node));

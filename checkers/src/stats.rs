@@ -11,7 +11,7 @@ use std::time::Duration;
 use duress_history::{Host, Operation, Outcome, Phase, Time};
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::{Budget, Checker, Class, Report, Run, Table, words};
+use crate::{Class, Judge, Report, Run, Settings, Table, words};
 
 /// Availability is counted in windows of this length.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -23,12 +23,16 @@ pub struct Stats {
     pub min_ok: u64,
 }
 
-impl Checker for Stats {
+impl Judge for Stats {
     fn name(&self) -> &'static str {
         "stats"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "whether enough succeeded for a verdict to mean something; counts, latencies, availability: any operations"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         let kinds = kinds(run);
         let [ok, fail, info] = kinds
             .values()
@@ -36,8 +40,7 @@ impl Checker for Stats {
         let total = ok + fail + info;
         let main = main_phase(run);
         let seconds = words::between(main.0, main.1).as_secs_f64();
-        let in_main =
-            run.confirmed().filter_map(|(_, o)| o.completed).filter(|at| *at >= main.0 && *at < main.1).count();
+        let in_main = run.confirmed().filter_map(|(_, o)| o.ended()).filter(|at| *at >= main.0 && *at < main.1).count();
         let throughput = if seconds > 0.0 { in_main as f64 / seconds } else { 0.0 };
         let availability = availability(run, main);
         let recoveries = recoveries(run);
@@ -100,14 +103,14 @@ struct Kind {
     info: usize,
 }
 
-fn kinds(run: &Run<'_>) -> BTreeMap<&'static str, Kind> {
-    let mut kinds: BTreeMap<&'static str, Kind> = BTreeMap::new();
-    for operation in &run.operations {
+fn kinds<'r>(run: &'r Run<'_>) -> BTreeMap<&'r str, Kind> {
+    let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
+    for operation in run.operations.iter() {
         let kind = kinds.entry(operation.op.name()).or_default();
         match operation.outcome {
             Outcome::Ok => {
-                let end = operation.completed.unwrap_or(operation.invoked);
-                kind.ok.push(end.0.saturating_sub(operation.invoked.0));
+                let end = operation.ended().unwrap_or(operation.began());
+                kind.ok.push(end.0.saturating_sub(operation.began().0));
             }
             Outcome::Fail => kind.fail += 1,
             Outcome::Info => kind.info += 1,
@@ -127,7 +130,7 @@ fn percentile(sorted: &[u64], per_mille: usize) -> Option<Duration> {
 
 const PERCENTILES: [(&str, usize); 5] = [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999), ("max", 1000)];
 
-fn operations_table(kinds: &BTreeMap<&'static str, Kind>, figures: &mut BTreeMap<SmolStr, f64>) -> Table {
+fn operations_table(kinds: &BTreeMap<&str, Kind>, figures: &mut BTreeMap<SmolStr, f64>) -> Table {
     let mut columns: Vec<String> = ["operation", "ok", "fail", "info"].map(Into::into).into();
     columns.extend(PERCENTILES.map(|(name, _)| name.to_string()));
     let mut rows = Vec::new();
@@ -151,8 +154,8 @@ fn operations_table(kinds: &BTreeMap<&'static str, Kind>, figures: &mut BTreeMap
 fn errors_table(run: &Run<'_>) -> Option<Table> {
     let mut errors: BTreeMap<(&str, Outcome), usize> = BTreeMap::new();
     for operation in run.operations.iter().filter(|o| o.outcome != Outcome::Ok) {
-        let unanswered = if operation.completed.is_none() { "never-completed" } else { "unnamed" };
-        *errors.entry((operation.error.as_deref().unwrap_or(unanswered), operation.outcome)).or_default() += 1;
+        let unanswered = if operation.ended().is_none() { "never-completed" } else { "unnamed" };
+        *errors.entry((operation.error_name().unwrap_or(unanswered), operation.outcome)).or_default() += 1;
     }
     let rows: Vec<_> = errors.iter().map(|((e, o), n)| vec![e.to_string(), o.to_string(), n.to_string()]).collect();
     let columns = ["error", "outcome", "operations"].map(Into::into).into();
@@ -163,7 +166,7 @@ fn errors_table(run: &Run<'_>) -> Option<Table> {
 fn main_phase(run: &Run<'_>) -> (Time, Time) {
     let start = run.phase_start(Phase::Main);
     let next = run.phases.iter().find(|(phase, ..)| *phase != Phase::Main).map(|(_, time, _)| *time);
-    let first = run.operations.first().map_or(Time(0), |operation| operation.invoked);
+    let first = run.operations.first().map_or(Time(0), Operation::began);
     let start = start.unwrap_or(first);
     (start, next.unwrap_or(run.end).max(start))
 }
@@ -182,7 +185,7 @@ fn availability(run: &Run<'_>, (start, end): (Time, Time)) -> Availability {
     let mut overall = Vec::new();
     let mut by_node: BTreeMap<&Host, Vec<u64>> = BTreeMap::new();
     for (_, operation) in run.confirmed() {
-        let Some(at) = operation.completed.and_then(|at| at.0.checked_sub(start.0)) else { continue };
+        let Some(at) = operation.ended().and_then(|at| at.0.checked_sub(start.0)) else { continue };
         if at / window < windows {
             overall.push(at / window);
             if let Some(node) = &operation.node {
@@ -207,15 +210,15 @@ fn availability(run: &Run<'_>, (start, end): (Time, Time)) -> Availability {
 
 /// The longest time of the main phase in which nothing succeeded though something was asked for.
 fn longest_outage(run: &Run<'_>, (start, end): (Time, Time)) -> Duration {
-    let mut succeeded: Vec<Time> = run.confirmed().filter_map(|(_, o)| o.completed).collect();
+    let mut succeeded: Vec<Time> = run.confirmed().filter_map(|(_, o)| o.ended()).collect();
     succeeded.retain(|at| *at >= start && *at < end);
     succeeded.sort_unstable();
     let ends = succeeded.iter().copied().chain([end]);
     let begins = [start].into_iter().chain(succeeded.iter().copied());
     let asked = |from: Time, to: Time| {
         // From the first that was asked for meanwhile.
-        let first = run.operations.partition_point(|operation| operation.invoked < from);
-        let first = run.operations.get(first).map(|operation| operation.invoked).filter(|at| *at < to);
+        let first = run.operations.partition_point(|operation| operation.began() < from);
+        let first = run.operations.get(first).map(|operation| operation.began()).filter(|at| *at < to);
         first.map_or(Duration::ZERO, |first| words::between(first, to))
     };
     begins.zip(ends).map(|(from, to)| asked(from, to)).max().unwrap_or_default()
@@ -253,14 +256,14 @@ struct Recovery {
 /// first completion of an operation that was invoked after that moment and succeeded.
 fn recoveries(run: &Run<'_>) -> Vec<Recovery> {
     let mut ok: Vec<&Operation> = run.confirmed().map(|(_, operation)| operation).collect();
-    ok.sort_by_key(|operation| operation.invoked);
+    ok.sort_by_key(|operation| operation.began());
     // Of the operations from here on, the earliest completion.
-    let mut earliest: Vec<Time> = ok.iter().map(|o| o.completed.unwrap_or(o.invoked)).collect();
+    let mut earliest: Vec<Time> = ok.iter().map(|o| o.ended().unwrap_or(o.began())).collect();
     for at in (1..earliest.len()).rev() {
         earliest[at - 1] = earliest[at - 1].min(earliest[at]);
     }
     let recovery = |after: String, at: Time, last: bool| {
-        let first = ok.partition_point(|o| o.invoked < at);
+        let first = ok.partition_point(|o| o.began() < at);
         let took = earliest.get(first).map(|back| words::between(at, *back));
         Recovery { after, at, took, last }
     };

@@ -1,6 +1,6 @@
 //! Clients of an object, simulated step by step.
 
-use duress_history::formats::{Conventions, Edn, Format, Function, Imported, ImportedOperation, Moment};
+use duress_history::formats::{Conventions, Format, Function, Imported, Moment, Operation, Value};
 use duress_history::{Outcome, Process};
 use duress_seed::Seed;
 use stateright::semantics::SequentialSpec;
@@ -41,13 +41,13 @@ impl Draws {
 /// An operation in the words of a history.
 pub(super) struct Written {
     pub(super) function: Function,
-    pub(super) argument: Edn,
+    pub(super) argument: Value,
     /// What it returns if it succeeds.
-    pub(super) result: Edn,
+    pub(super) result: Value,
 }
 
 impl Written {
-    pub(super) fn new(function: Function, argument: Edn, result: Edn) -> Written {
+    pub(super) fn new(function: Function, argument: Value, result: Value) -> Written {
         Written { function, argument, result }
     }
 }
@@ -167,7 +167,7 @@ struct Making<'s, S: Sample> {
     /// Of each object, states that were replaced lately, and by which operation.
     past: Vec<Vec<(S::Spec, usize)>>,
     asked: Vec<Asked<S>>,
-    operations: Vec<ImportedOperation>,
+    operations: Vec<Operation>,
     entries: u64,
     planted: Option<usize>,
 }
@@ -278,20 +278,21 @@ impl<'s, S: Sample> Making<'s, S> {
         let written = self.sample.write(&op, None);
         let invoked = self.moment();
         let name = match self.sample.format() {
-            Format::Porcupine => Some(Edn::Text(key.to_string().into())),
-            _ => (keys > 1).then_some(Edn::Int(key as i64)),
+            Format::Porcupine => Some(Value::Text(key.to_string().into())),
+            _ => (keys > 1).then_some(Value::Int(key as i64)),
         };
         self.asked.push(Asked { key, op, ret: None });
-        self.operations.push(ImportedOperation {
+        self.operations.push(Operation {
             process: Process(process),
-            function: written.function,
-            key: name,
-            argument: written.argument,
+            client: None,
+            op: duress_history::Op { f: written.function, key: name, value: written.argument },
             result: None,
             invoked,
             completed: None,
             outcome: Outcome::Info,
             error: None,
+            node: None,
+            term: None,
         });
         number
     }
@@ -304,8 +305,8 @@ impl<'s, S: Sample> Making<'s, S> {
         (operation.completed, operation.outcome, operation.result) = (completed, outcome, result);
         operation.error = match outcome {
             Outcome::Ok => None,
-            Outcome::Fail => Some(Edn::Keyword("refused".into())),
-            Outcome::Info => Some(Edn::Keyword("timed-out".into())),
+            Outcome::Fail => Some(Value::Keyword("refused".into())),
+            Outcome::Info => Some(Value::Keyword("timed-out".into())),
         };
     }
 
@@ -351,6 +352,8 @@ impl<'s, S: Sample> Making<'s, S> {
             nemesis: Vec::new(),
             entries: self.entries,
             independent: format != Format::Porcupine && self.request.keys > 1,
+            events: Vec::new(),
+            truncated: false,
         };
         let label = match (&self.request.anomaly, self.planted) {
             (None, _) | (_, None) => Label::Valid,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported, ImportedOperation};
+use duress_history::formats::{Function, Imported, Operation, Value};
 
 /// The operations on one object.
 pub(super) struct Ops<'h> {
@@ -16,57 +16,57 @@ pub(super) struct Ops<'h> {
 impl<'h> Ops<'h> {
     /// Those on the object of one operation.
     pub(super) fn of(history: &'h Imported, operation: usize) -> Ops<'h> {
-        let key = &history.operations[operation].key;
-        let at = (0..history.operations.len()).filter(|at| history.operations[*at].key == *key).collect();
+        let key = &history.operations[operation].op.key;
+        let at = (0..history.operations.len()).filter(|at| history.operations[*at].op.key == *key).collect();
         Ops { history, at }
     }
 
-    pub(super) fn get(&self, at: usize) -> &'h ImportedOperation {
+    pub(super) fn get(&self, at: usize) -> &'h Operation {
         &self.history.operations[at]
     }
 
     /// All, and those that succeeded.
-    pub(super) fn all(&self) -> impl Iterator<Item = &'h ImportedOperation> + use<'_, 'h> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &'h Operation> + use<'_, 'h> {
         self.at.iter().map(|at| &self.history.operations[*at])
     }
 
-    pub(super) fn ok(&self) -> impl Iterator<Item = &'h ImportedOperation> + use<'_, 'h> {
+    pub(super) fn ok(&self) -> impl Iterator<Item = &'h Operation> + use<'_, 'h> {
         self.all().filter(|op| op.outcome == Outcome::Ok)
     }
 
     /// Those that may have taken effect.
-    pub(super) fn possible(&self) -> impl Iterator<Item = &'h ImportedOperation> + use<'_, 'h> {
+    pub(super) fn possible(&self) -> impl Iterator<Item = &'h Operation> + use<'_, 'h> {
         self.all().filter(|op| op.outcome != Outcome::Fail)
     }
 }
 
 /// When it surely had taken effect; never if nobody knows that it did.
-pub(super) fn end(op: &ImportedOperation) -> u64 {
+pub(super) fn end(op: &Operation) -> u64 {
     op.completed.filter(|_| op.outcome == Outcome::Ok).map_or(u64::MAX, |end| end.index)
 }
 
 /// One surely took effect before the other.
-pub(super) fn precedes(a: &ImportedOperation, b: &ImportedOperation) -> bool {
+pub(super) fn precedes(a: &Operation, b: &Operation) -> bool {
     end(a) < b.invoked.index
 }
 
-fn is(op: &ImportedOperation, names: &[&str]) -> bool {
-    names.contains(&op.function.name())
+fn is(op: &Operation, names: &[&str]) -> bool {
+    names.contains(&op.op.f.name())
 }
 
 /// The value that an operation took or saw.
-fn result(op: &ImportedOperation) -> Option<&Edn> {
+fn result(op: &Operation) -> Option<&Value> {
     op.result.as_ref().filter(|_| op.outcome == Outcome::Ok)
 }
 
-type Cells = Vec<(Edn, Edn)>;
+type Cells = Vec<(Value, Value)>;
 
 /// Registers whose values are written once: a read of one that had surely been overwritten, or of
 /// some but not all that one operation wrote.
-pub(super) fn overwritten(ops: &Ops<'_>, planted: usize, parts: fn(&ImportedOperation) -> (Cells, Cells)) -> bool {
+pub(super) fn overwritten(ops: &Ops<'_>, planted: usize, parts: fn(&Operation) -> (Cells, Cells)) -> bool {
     let planted = ops.get(planted);
-    let mut writers: BTreeMap<(Edn, Edn), &ImportedOperation> = BTreeMap::new();
-    let split: Vec<(&ImportedOperation, Cells, Cells)> = ops
+    let mut writers: BTreeMap<(Value, Value), &Operation> = BTreeMap::new();
+    let split: Vec<(&Operation, Cells, Cells)> = ops
         .possible()
         .map(|op| {
             let (read, written) = parts(op);
@@ -100,23 +100,25 @@ pub(super) fn overwritten(ops: &Ops<'_>, planted: usize, parts: fn(&ImportedOper
 }
 
 /// What an operation on one register saw and set.
-pub(super) fn register(op: &ImportedOperation) -> (Cells, Cells) {
-    let cell = |value: &Edn| vec![(Edn::Nil, value.clone())];
-    match (&op.function, op.argument.as_sequence()) {
-        (Function::Read, _) => (result(op).filter(|v| **v != Edn::Nil).map(cell).unwrap_or_default(), Vec::new()),
+pub(super) fn register(op: &Operation) -> (Cells, Cells) {
+    let cell = |value: &Value| vec![(Value::Nil, value.clone())];
+    match (&op.op.f, op.op.value.as_sequence()) {
+        (Function::Read, _) => (result(op).filter(|v| **v != Value::Nil).map(cell).unwrap_or_default(), Vec::new()),
         (Function::Cas, Some([from, to])) => (cell(from), cell(to)),
-        _ => (Vec::new(), cell(&op.argument)),
+        _ => (Vec::new(), cell(&op.op.value)),
     }
 }
 
 /// What a transaction on several registers saw and set.
-pub(super) fn transaction(op: &ImportedOperation) -> (Cells, Cells) {
+pub(super) fn transaction(op: &Operation) -> (Cells, Cells) {
     let (mut read, mut written) = (Vec::new(), Vec::new());
-    let steps = result(op).unwrap_or(&op.argument).as_sequence().unwrap_or_default();
+    let steps = result(op).unwrap_or(&op.op.value).as_sequence().unwrap_or_default();
     for step in steps {
         match step.as_sequence() {
-            Some([Edn::Keyword(what), _, Edn::Nil]) if what == "r" => {}
-            Some([Edn::Keyword(what), register, value]) if what == "r" => read.push((register.clone(), value.clone())),
+            Some([Value::Keyword(what), _, Value::Nil]) if what == "r" => {}
+            Some([Value::Keyword(what), register, value]) if what == "r" => {
+                read.push((register.clone(), value.clone()))
+            }
             Some([_, register, value]) => written.push((register.clone(), value.clone())),
             _ => {}
         }
@@ -135,7 +137,7 @@ pub(super) fn held(ops: &Ops<'_>, planted: usize, owned: bool) -> bool {
         if owned && op.process == grant.process {
             continue;
         }
-        match op.function {
+        match op.op.f {
             Function::Acquire if surely => *holds.entry(owner).or_default() += 1,
             Function::Release if op.invoked.index < to => *holds.entry(owner).or_default() -= 1,
             _ => {}
@@ -147,26 +149,26 @@ pub(super) fn held(ops: &Ops<'_>, planted: usize, owned: bool) -> bool {
 /// A release by somebody who can't have held the lock.
 pub(super) fn not_held(ops: &Ops<'_>, planted: usize) -> bool {
     let release = ops.get(planted);
-    let before = |op: &&ImportedOperation| op.process == release.process && op.invoked.index <= release.invoked.index;
-    let acquired = ops.possible().filter(before).filter(|op| op.function == Function::Acquire).count();
-    ops.ok().filter(before).filter(|op| op.function == Function::Release).count() > acquired
+    let before = |op: &&Operation| op.process == release.process && op.invoked.index <= release.invoked.index;
+    let acquired = ops.possible().filter(before).filter(|op| op.op.f == Function::Acquire).count();
+    ops.ok().filter(before).filter(|op| op.op.f == Function::Release).count() > acquired
 }
 
 /// A token that is not above that of a grant that surely came before, or is that of another.
 pub(super) fn old_token(ops: &Ops<'_>, planted: usize) -> bool {
     let grant = ops.get(planted);
-    let token = |op: &ImportedOperation| result(op).and_then(Edn::as_int);
-    let others = ops.ok().filter(|op| op.function == Function::Acquire && !std::ptr::eq(*op, grant));
+    let token = |op: &Operation| result(op).and_then(Value::as_int);
+    let others = ops.ok().filter(|op| op.op.f == Function::Acquire && !std::ptr::eq(*op, grant));
     let mut others = others.filter(|op| token(op) >= token(grant));
     others.any(|op| precedes(op, grant) || token(op) == token(grant))
 }
 
 /// A count that is not between what had surely and what can possibly have been added.
 pub(super) fn miscounted(ops: &Ops<'_>) -> bool {
-    let amount = |op: &ImportedOperation| op.argument.as_int().unwrap_or_default();
-    let adds = || ops.possible().filter(|op| op.function == Function::Add);
-    ops.ok().filter(|op| op.function == Function::Read).any(|read| {
-        let Some(count) = result(read).and_then(Edn::as_int) else { return false };
+    let amount = |op: &Operation| op.op.value.as_int().unwrap_or_default();
+    let adds = || ops.possible().filter(|op| op.op.f == Function::Add);
+    ops.ok().filter(|op| op.op.f == Function::Read).any(|read| {
+        let Some(count) = result(read).and_then(Value::as_int) else { return false };
         let (mut least, mut most) = (0, 0);
         for add in adds().filter(|add| add.invoked.index < end(read)) {
             let (amount, surely) = (amount(add), precedes(add, read));
@@ -180,13 +182,13 @@ pub(super) fn miscounted(ops: &Ops<'_>) -> bool {
 /// An element of a set that was surely there was not seen, or the other way round.
 pub(super) fn wrong_element(ops: &Ops<'_>, planted: usize) -> bool {
     let planted = ops.get(planted);
-    let sees = |look: &ImportedOperation, element: &Edn| match (result(look), &look.function) {
-        (Some(Edn::Bool(holds)), _) => (look.argument == *element).then_some(*holds),
+    let sees = |look: &Operation, element: &Value| match (result(look), &look.op.f) {
+        (Some(Value::Bool(holds)), _) => (look.op.value == *element).then_some(*holds),
         (Some(all), Function::Read) => all.as_elements().map(|all| all.contains(element)),
         _ => None,
     };
-    let adds = |op: &&ImportedOperation| op.function == Function::Add;
-    let removes = |op: &&ImportedOperation| is(op, &["remove"]);
+    let adds = |op: &&Operation| op.op.f == Function::Add;
+    let removes = |op: &&Operation| is(op, &["remove"]);
     let looks = ops.ok().filter(|op| !adds(op) && !removes(op));
     for look in looks {
         for change in ops.ok().filter(|op| adds(op) || removes(op)) {
@@ -194,12 +196,12 @@ pub(super) fn wrong_element(ops: &Ops<'_>, planted: usize) -> bool {
                 continue;
             }
             let there = adds(&change);
-            if sees(look, &change.argument) != Some(!there) {
+            if sees(look, &change.op.value) != Some(!there) {
                 continue;
             }
             let mut others = ops.possible().filter(|op| if there { removes(op) } else { adds(op) });
             let undone = others.any(|op| {
-                op.argument == change.argument && end(op) > change.invoked.index && op.invoked.index < end(look)
+                op.op.value == change.op.value && end(op) > change.invoked.index && op.invoked.index < end(look)
             });
             if !undone {
                 return true;
@@ -221,17 +223,17 @@ pub(super) enum First {
 /// behind them did.
 pub(super) fn misplaced(ops: &Ops<'_>, planted: usize, first: First) -> bool {
     let planted = ops.get(planted);
-    let inserts = |op: &ImportedOperation| is(op, &["enqueue", "push", "insert"]);
-    let mut removals: BTreeMap<&Edn, &ImportedOperation> = BTreeMap::new();
-    let mut insertions: BTreeMap<&Edn, &ImportedOperation> = BTreeMap::new();
+    let inserts = |op: &Operation| is(op, &["enqueue", "push", "insert"]);
+    let mut removals: BTreeMap<&Value, &Operation> = BTreeMap::new();
+    let mut insertions: BTreeMap<&Value, &Operation> = BTreeMap::new();
     let mut perhaps_taken = false;
     for op in ops.possible() {
         if inserts(op) {
-            if insertions.insert(&op.argument, op).is_some() {
+            if insertions.insert(&op.op.value, op).is_some() {
                 return false;
             }
         } else if let Some(value) = result(op) {
-            if *value != Edn::Nil && removals.insert(value, op).is_some() {
+            if *value != Value::Nil && removals.insert(value, op).is_some() {
                 // Taken twice.
                 return true;
             }
@@ -240,28 +242,28 @@ pub(super) fn misplaced(ops: &Ops<'_>, planted: usize, first: First) -> bool {
         }
     }
     // Surely inside until after an operation.
-    let stays = |value: &Edn, op: &ImportedOperation| match removals.get(value) {
+    let stays = |value: &Value, op: &Operation| match removals.get(value) {
         Some(removal) => precedes(op, removal),
         None => !perhaps_taken,
     };
-    let wrong = |kept: &ImportedOperation, taken: &ImportedOperation| {
-        let value = result(taken).filter(|value| **value != kept.argument);
-        if !value.is_some_and(|_| stays(&kept.argument, taken)) {
+    let wrong = |kept: &Operation, taken: &Operation| {
+        let value = result(taken).filter(|value| **value != kept.op.value);
+        if !value.is_some_and(|_| stays(&kept.op.value, taken)) {
             return false;
         }
-        let Some(value) = value.filter(|value| **value != Edn::Nil) else { return precedes(kept, taken) };
+        let Some(value) = value.filter(|value| **value != Value::Nil) else { return precedes(kept, taken) };
         let Some(inserted) = insertions.get(value) else { return false };
         match first {
             First::Earlier => precedes(kept, inserted),
             First::Later => precedes(inserted, kept) && precedes(kept, taken),
-            First::Smaller => kept.argument.as_int() < value.as_int() && precedes(kept, taken),
+            First::Smaller => kept.op.value.as_int() < value.as_int() && precedes(kept, taken),
         }
     };
     if inserts(planted) {
         return removals
             .values()
             .copied()
-            .chain(ops.ok().filter(|op| result(op) == Some(&Edn::Nil)))
+            .chain(ops.ok().filter(|op| result(op) == Some(&Value::Nil)))
             .any(|taken| wrong(planted, taken));
     }
     insertions.values().any(|kept| wrong(kept, planted))
@@ -270,26 +272,26 @@ pub(super) fn misplaced(ops: &Ops<'_>, planted: usize, first: First) -> bool {
 /// An element that was surely in a log and was not read, or read in another place than elsewhere.
 pub(super) fn unlogged(ops: &Ops<'_>, planted: usize) -> bool {
     let planted = ops.get(planted);
-    let appends: Vec<&ImportedOperation> = ops.ok().filter(|op| op.function == Function::Append).collect();
-    let offset = |op: &ImportedOperation| match result(op).and_then(Edn::as_sequence) {
+    let appends: Vec<&Operation> = ops.ok().filter(|op| op.op.f == Function::Append).collect();
+    let offset = |op: &Operation| match result(op).and_then(Value::as_sequence) {
         Some([offset, _]) => offset.as_int(),
         _ => None,
     };
-    if planted.function == Function::Append {
-        let same = |op: &&ImportedOperation| !std::ptr::eq(*op, planted) && offset(op) == offset(planted);
+    if planted.op.f == Function::Append {
+        let same = |op: &&Operation| !std::ptr::eq(*op, planted) && offset(op) == offset(planted);
         if offset(planted).is_some() && appends.iter().any(same) {
             return true;
         }
     }
-    let place = |read: &[Edn], value: &Edn| read.iter().position(|element| element == value);
-    let reads = || ops.ok().filter(|op| op.function == Function::Read);
+    let place = |read: &[Value], value: &Value| read.iter().position(|element| element == value);
+    let reads = || ops.ok().filter(|op| op.op.f == Function::Read);
     reads().any(|read| {
-        let Some(elements) = result(read).and_then(Edn::as_sequence) else { return false };
-        let relevant = |append: &ImportedOperation| std::ptr::eq(read, planted) || std::ptr::eq(append, planted);
-        let unread = appends.iter().any(|a| relevant(a) && precedes(a, read) && place(elements, &a.argument).is_none());
+        let Some(elements) = result(read).and_then(Value::as_sequence) else { return false };
+        let relevant = |append: &Operation| std::ptr::eq(read, planted) || std::ptr::eq(append, planted);
+        let unread = appends.iter().any(|a| relevant(a) && precedes(a, read) && place(elements, &a.op.value).is_none());
         let swapped = std::ptr::eq(read, planted)
             && appends.iter().any(|a| {
-                let Some(at) = place(elements, &a.argument) else { return false };
+                let Some(at) = place(elements, &a.op.value) else { return false };
                 offset(a).is_some_and(|offset| offset != at as i64)
             });
         unread || swapped
@@ -299,16 +301,16 @@ pub(super) fn unlogged(ops: &Ops<'_>, planted: usize) -> bool {
 /// A text that lacks what had surely been appended to it.
 pub(super) fn unread_append(ops: &Ops<'_>, planted: usize) -> bool {
     let planted = ops.get(planted);
-    let gets = ops.ok().filter(|op| op.function == Function::Get);
-    let contains = |get: &ImportedOperation, append: &ImportedOperation| match (result(get), &append.argument) {
-        (Some(Edn::Text(text)), Edn::Text(part)) => text.contains(part.as_str()),
+    let gets = ops.ok().filter(|op| op.op.f == Function::Get);
+    let contains = |get: &Operation, append: &Operation| match (result(get), &append.op.value) {
+        (Some(Value::Text(text)), Value::Text(part)) => text.contains(part.as_str()),
         _ => true,
     };
     let mut pairs = gets.flat_map(|get| ops.ok().map(move |append| (get, append)));
     pairs.any(|(get, append)| {
         let relevant = std::ptr::eq(get, planted) || std::ptr::eq(append, planted);
-        let lost = relevant && append.function == Function::Append && precedes(append, get) && !contains(get, append);
-        let mut puts = ops.possible().filter(|op| op.function == Function::Put);
+        let lost = relevant && append.op.f == Function::Append && precedes(append, get) && !contains(get, append);
+        let mut puts = ops.possible().filter(|op| op.op.f == Function::Put);
         lost && !puts.any(|put| end(put) > append.invoked.index && put.invoked.index < end(get))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duress_history::formats::{Edn, Format, Function};
+use duress_history::formats::{Format, Function, Value};
 
 use super::Named;
 use super::client::{Draws, FOREIGN, Maker, Sample, Written};
@@ -39,8 +39,8 @@ fn other(name: &str) -> Function {
 }
 
 /// A register's value; zero is nil.
-fn value(number: u32) -> Edn {
-    if number == 0 { Edn::Nil } else { Edn::Int(number.into()) }
+fn value(number: u32) -> Value {
+    if number == 0 { Value::Nil } else { Value::Int(number.into()) }
 }
 
 /// [`FOREIGN`] as a number of the size that most objects hold.
@@ -81,13 +81,13 @@ impl Sample for Registers {
     fn write(&self, op: &RegisterOp<u32>, ret: Option<&RegisterRet<u32>>) -> Written {
         let read = match ret {
             Some(RegisterRet::Value(number)) => value(*number),
-            _ => Edn::Nil,
+            _ => Value::Nil,
         };
-        let same = |function, argument: Edn| Written::new(function, argument.clone(), argument);
+        let same = |function, argument: Value| Written::new(function, argument.clone(), argument);
         match op {
-            RegisterOp::Read => Written::new(Function::Read, Edn::Nil, read),
+            RegisterOp::Read => Written::new(Function::Read, Value::Nil, read),
             RegisterOp::Write(number) => same(Function::Write, value(*number)),
-            RegisterOp::Cas { from, to } => same(Function::Cas, Edn::Vector(vec![value(*from), value(*to)])),
+            RegisterOp::Cas { from, to } => same(Function::Cas, Value::Vector(vec![value(*from), value(*to)])),
         }
     }
 
@@ -155,18 +155,18 @@ impl Sample for MultiRegisters {
 
     fn write(&self, op: &Vec<Step>, ret: Option<&Seen>) -> Written {
         let mut seen = ret.into_iter().flatten().copied();
-        let step = |what: &str, register: u32, value: Edn| {
-            Edn::Vector(vec![Edn::Keyword(what.into()), Edn::Int(register.into()), value])
+        let step = |what: &str, register: u32, value: Value| {
+            Value::Vector(vec![Value::Keyword(what.into()), Value::Int(register.into()), value])
         };
         let asked = op.iter().map(|op| match op {
-            Step::Read(register) => step("r", *register, Edn::Nil),
+            Step::Read(register) => step("r", *register, Value::Nil),
             Step::Write(register, number) => step("w", *register, value(*number)),
         });
         let answered = op.iter().map(|op| match op {
-            Step::Read(register) => step("r", *register, seen.next().flatten().map_or(Edn::Nil, value)),
+            Step::Read(register) => step("r", *register, seen.next().flatten().map_or(Value::Nil, value)),
             Step::Write(register, number) => step("w", *register, value(*number)),
         });
-        Written::new(Function::Txn, Edn::Vector(asked.collect()), Edn::Vector(answered.collect()))
+        Written::new(Function::Txn, Value::Vector(asked.collect()), Value::Vector(answered.collect()))
     }
 
     fn deviate(
@@ -249,12 +249,12 @@ impl Sample for Locks {
     fn write(&self, op: &LockOp, ret: Option<&LockRet>) -> Written {
         let result = match ret {
             // Tokens count from one, whatever the lowest is.
-            Some(LockRet::Token(token)) => Edn::Int(token.wrapping_sub(i64::MIN)),
-            _ => Edn::Nil,
+            Some(LockRet::Token(token)) => Value::Int(token.wrapping_sub(i64::MIN)),
+            _ => Value::Nil,
         };
         match op {
-            LockOp::Acquire(_) => Written::new(Function::Acquire, Edn::Nil, result),
-            LockOp::Release(_) => Written::new(Function::Release, Edn::Nil, Edn::Nil),
+            LockOp::Acquire(_) => Written::new(Function::Acquire, Value::Nil, result),
+            LockOp::Release(_) => Written::new(Function::Release, Value::Nil, Value::Nil),
         }
     }
 
@@ -341,12 +341,12 @@ impl Sample for Counters {
 
     fn write(&self, op: &CounterOp, ret: Option<&CounterRet>) -> Written {
         let count = match ret {
-            Some(CounterRet::Count(count)) => Edn::Int(i64::try_from(*count).unwrap_or(i64::MAX)),
-            _ => Edn::Nil,
+            Some(CounterRet::Count(count)) => Value::Int(i64::try_from(*count).unwrap_or(i64::MAX)),
+            _ => Value::Nil,
         };
         match op {
-            CounterOp::Add(amount) => Written::new(Function::Add, Edn::Int(*amount), Edn::Int(*amount)),
-            CounterOp::Read => Written::new(Function::Read, Edn::Nil, count),
+            CounterOp::Add(amount) => Written::new(Function::Add, Value::Int(*amount), Value::Int(*amount)),
+            CounterOp::Read => Written::new(Function::Read, Value::Nil, count),
         }
     }
 
@@ -411,17 +411,17 @@ impl Sample for Sets {
 
     fn write(&self, op: &SetOp, ret: Option<&SetRet>) -> Written {
         let result = match ret {
-            Some(SetRet::Holds(holds)) => Edn::Bool(*holds),
-            Some(SetRet::Changed(changed)) => Edn::Bool(*changed),
-            Some(SetRet::Elements(elements)) => Edn::Set(elements.iter().map(|e| Edn::Int((*e).into())).collect()),
-            _ => Edn::Nil,
+            Some(SetRet::Holds(holds)) => Value::Bool(*holds),
+            Some(SetRet::Changed(changed)) => Value::Bool(*changed),
+            Some(SetRet::Elements(elements)) => Value::Set(elements.iter().map(|e| Value::Int((*e).into())).collect()),
+            _ => Value::Nil,
         };
-        let element = |element: &u32| Edn::Int((*element).into());
+        let element = |element: &u32| Value::Int((*element).into());
         match op {
             SetOp::Add(e) => Written::new(Function::Add, element(e), element(e)),
             SetOp::Remove(e) => Written::new(other("remove"), element(e), result),
             SetOp::Contains(e) => Written::new(other("contains"), element(e), result),
-            SetOp::Read => Written::new(Function::Read, Edn::Nil, result),
+            SetOp::Read => Written::new(Function::Read, Value::Nil, result),
         }
     }
 
@@ -490,8 +490,8 @@ impl Sample for Containers {
 
     fn write(&self, op: &ContainerOp, ret: Option<&ContainerRet>) -> Written {
         let taken = match ret {
-            Some(ContainerRet::Taken(Some(item))) => Edn::Int(*item),
-            _ => Edn::Nil,
+            Some(ContainerRet::Taken(Some(item))) => Value::Int(*item),
+            _ => Value::Nil,
         };
         match (op, self.0) {
             (ContainerOp::Insert(item), discipline) => {
@@ -500,11 +500,11 @@ impl Sample for Containers {
                     containers::Discipline::Stack => other("push"),
                     containers::Discipline::Priority => other("insert"),
                 };
-                Written::new(function, Edn::Int(*item), Edn::Int(*item))
+                Written::new(function, Value::Int(*item), Value::Int(*item))
             }
-            (_, containers::Discipline::Queue) => Written::new(Function::Dequeue, Edn::Nil, taken),
-            (_, containers::Discipline::Stack) => Written::new(other("pop"), Edn::Nil, taken),
-            (_, containers::Discipline::Priority) => Written::new(other("extract-min"), Edn::Nil, taken),
+            (_, containers::Discipline::Queue) => Written::new(Function::Dequeue, Value::Nil, taken),
+            (_, containers::Discipline::Stack) => Written::new(other("pop"), Value::Nil, taken),
+            (_, containers::Discipline::Priority) => Written::new(other("extract-min"), Value::Nil, taken),
         }
     }
 
@@ -579,27 +579,27 @@ impl Sample for Logs {
     }
 
     fn write(&self, op: &LogOp, ret: Option<&LogRet>) -> Written {
-        let element = |number: &u32| Edn::Int((*number).into());
-        let offset = |offset: u64| Edn::Int(offset.try_into().unwrap_or(i64::MAX));
+        let element = |number: &u32| Value::Int((*number).into());
+        let offset = |offset: u64| Value::Int(offset.try_into().unwrap_or(i64::MAX));
         match op {
             LogOp::Append(number) => {
                 let result = match ret {
-                    Some(LogRet::Offset(at)) => Edn::Vector(vec![offset(*at), element(number)]),
+                    Some(LogRet::Offset(at)) => Value::Vector(vec![offset(*at), element(number)]),
                     _ => element(number),
                 };
                 Written::new(Function::Append, element(number), result)
             }
             LogOp::Read => {
                 let read = match ret {
-                    Some(LogRet::Elements(elements)) => Edn::Vector(elements.iter().map(element).collect()),
-                    _ => Edn::Nil,
+                    Some(LogRet::Elements(elements)) => Value::Vector(elements.iter().map(element).collect()),
+                    _ => Value::Nil,
                 };
-                Written::new(Function::Read, Edn::Nil, read)
+                Written::new(Function::Read, Value::Nil, read)
             }
             LogOp::Get(at) => {
                 let got = match ret {
                     Some(LogRet::Element(Some(number))) => element(number),
-                    _ => Edn::Nil,
+                    _ => Value::Nil,
                 };
                 Written::new(Function::Get, offset(*at), got)
             }
@@ -670,13 +670,13 @@ impl Sample for KeyValue {
     }
 
     fn write(&self, op: &KvOp, ret: Option<&KvRet>) -> Written {
-        let text = |text: &smol_str::SmolStr| Edn::Text(text.clone());
+        let text = |text: &smol_str::SmolStr| Value::Text(text.clone());
         let read = match ret {
             Some(KvRet::Text(read)) => text(read),
-            _ => Edn::Nil,
+            _ => Value::Nil,
         };
         match op {
-            KvOp::Get => Written::new(Function::Get, Edn::Nil, read),
+            KvOp::Get => Written::new(Function::Get, Value::Nil, read),
             KvOp::Put(written) => Written::new(Function::Put, text(written), text(written)),
             KvOp::Append(written) => Written::new(Function::Append, text(written), text(written)),
         }

@@ -1,9 +1,9 @@
 //! A run's operations, key by key, as entries of the search.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use duress_history::{Op, Operation, Outcome, Ret, Value};
-use smol_str::SmolStr;
+use duress_history::{self as history, Operation, Value};
 
 use crate::Run;
 use crate::register::{Register, RegisterOp, RegisterRet};
@@ -16,7 +16,7 @@ pub(super) type KeyEntry = Entry<RegisterOp<Symbol>, RegisterRet<Symbol>>;
 
 /// What happened to one register.
 pub(super) struct KeyHistory<'r> {
-    pub(super) key: &'r SmolStr,
+    pub(super) key: Key<'r>,
     /// What can be part of an order. Left out: what certainly didn't happen, indeterminate reads,
     /// and indeterminate writes that nobody can have seen.
     pub(super) entries: Vec<KeyEntry>,
@@ -37,24 +37,49 @@ impl KeyHistory<'_> {
     }
 }
 
-/// The registers of a run in the order of their names, and how many operations had results that
-/// don't fit what was asked (they are left out).
-pub(super) fn by_key<'r>(run: &'r Run<'_>, model: &Register) -> (Vec<KeyHistory<'r>>, usize) {
-    let mut keys: BTreeMap<&SmolStr, Vec<usize>> = BTreeMap::new();
+/// A register's name: nothing where a history has only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key<'r>(Option<&'r Value>);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("the register"),
+            Some(Value::Text(name)) => f.write_str(name),
+            Some(key) => key.fmt(f),
+        }
+    }
+}
+
+/// What a run says of registers.
+pub(super) struct Registers<'r> {
+    /// In the order of their names.
+    pub(super) keys: Vec<KeyHistory<'r>>,
+    /// How many operations had results that don't fit what was asked (they are left out).
+    pub(super) strange: usize,
+    /// Operations that are none of a register's (they are left out): how many, and the first.
+    pub(super) unfit: (usize, Option<usize>),
+}
+
+pub(super) fn by_key<'r>(run: &'r Run<'_>, model: &Register) -> Registers<'r> {
+    let mut keys: BTreeMap<Key<'r>, Vec<usize>> = BTreeMap::new();
+    let mut unfit = (0, None);
     for (at, operation) in run.operations.iter().enumerate() {
-        if let Op::Read { key } | Op::Write { key, .. } | Op::Cas { key, .. } = &operation.op {
-            keys.entry(key).or_default().push(at);
+        if RegisterOp::of(&operation.op).is_some() {
+            keys.entry(Key(operation.op.key.as_ref())).or_default().push(at);
+        } else {
+            unfit = (unfit.0 + 1, unfit.1.or(Some(at)));
         }
     }
     let mut strange = 0;
-    let histories = keys.into_iter().map(|(key, all)| history(run, model, key, all, &mut strange)).collect();
-    (histories, strange)
+    let keys = keys.into_iter().map(|(key, all)| history(run, model, key, all, &mut strange)).collect();
+    Registers { keys, strange, unfit }
 }
 
 fn history<'r>(
     run: &'r Run<'_>,
     model: &Register,
-    key: &'r SmolStr,
+    key: Key<'r>,
     all: Vec<usize>,
     strange: &mut usize,
 ) -> KeyHistory<'r> {
@@ -65,13 +90,13 @@ fn history<'r>(
     let mut indeterminate = 0;
     for &at in &all {
         let operation = &run.operations[at];
-        let op = match &operation.op {
-            Op::Read { .. } => RegisterOp::Read,
-            Op::Write { value, .. } => RegisterOp::Write(symbols.of(value)),
-            Op::Cas { from, to, .. } => RegisterOp::Cas { from: symbols.of(from), to: symbols.of(to) },
-            _ => continue,
+        let op = match RegisterOp::of(&operation.op) {
+            Some(RegisterOp::Read) => RegisterOp::Read,
+            Some(RegisterOp::Write(value)) => RegisterOp::Write(symbols.of(value)),
+            Some(RegisterOp::Cas { from, to }) => RegisterOp::Cas { from: symbols.of(from), to: symbols.of(to) },
+            None => continue,
         };
-        let ret = match result(operation, &op, &mut symbols) {
+        let ret = match result(run, operation, &op, &mut symbols) {
             Known::Returned(ret) => Some(ret),
             Known::Maybe => {
                 indeterminate += 1;
@@ -85,7 +110,7 @@ fn history<'r>(
         };
         let span = run.spans[at];
         let returned = ret.and_then(|ret| Some((span.completed? as u64, ret)));
-        let passive = op == RegisterOp::Read;
+        let passive = op == RegisterOp::Read || matches!(returned, Some((_, RegisterRet::Mismatch)));
         entries.push(Entry { op, invoked: span.invoked as u64, returned, passive });
         operations.push(at);
     }
@@ -108,15 +133,19 @@ enum Known {
     Strange,
 }
 
-fn result(operation: &Operation, op: &RegisterOp<Symbol>, symbols: &mut Symbols) -> Known {
-    match (operation.outcome, op, &operation.ret) {
+fn result(run: &Run<'_>, operation: &Operation, op: &RegisterOp<Symbol>, symbols: &mut Symbols) -> Known {
+    match (operation.known(run.conventions), op) {
         // A failed cas may have failed for any reason (a timeout on the way, say), so it doesn't
-        // prove that the register held something else.
-        (Outcome::Fail, ..) | (Outcome::Info, RegisterOp::Read, _) => Known::Nothing,
-        (Outcome::Info, ..) => Known::Maybe,
-        (Outcome::Ok, RegisterOp::Read, Ret::Value(value)) => Known::Returned(RegisterRet::Value(symbols.of(value))),
-        (Outcome::Ok, RegisterOp::Write(_) | RegisterOp::Cas { .. }, Ret::Done) => Known::Returned(RegisterRet::Done),
-        (Outcome::Ok, ..) => Known::Strange,
+        // prove that the register held something else, unless the history's convention says so.
+        (history::Known::NotHeld(_), RegisterOp::Cas { .. }) => Known::Returned(RegisterRet::Mismatch),
+        (history::Known::Nothing | history::Known::NotHeld(_), _) => Known::Nothing,
+        (history::Known::Maybe, RegisterOp::Read) => Known::Nothing,
+        (history::Known::Maybe, _) => Known::Maybe,
+        (history::Known::Happened(value), RegisterOp::Read) => Known::Returned(RegisterRet::Value(symbols.of(value))),
+        (history::Known::Happened(value), _) if *value == operation.op.value || *value == Value::Bool(true) => {
+            Known::Returned(RegisterRet::Done)
+        }
+        (history::Known::Happened(_), _) => Known::Strange,
     }
 }
 

@@ -17,7 +17,7 @@ use self::history::KeyHistory;
 use crate::budget::Deadline;
 use crate::register::Register;
 use crate::wgl::{Limit, Outcome};
-use crate::{Budget, Checker, Class, Report, Run, engine, words};
+use crate::{Class, Judge, Report, Run, Settings, engine, words};
 
 /// How many of the registers found invalid are explained; the others are named.
 const EXPLAINED: usize = 3;
@@ -34,28 +34,29 @@ const ALONE: usize = 1000;
 pub struct Linearizable {
     /// What a register holds before the first operation. By default nothing.
     pub model: Register,
-    /// Confirms verdicts by other means than those that found them: an order of each register's
-    /// operations is verified, and the operations that are said to have none are searched naively.
-    /// A contradiction is a fault of the checker, and told as such. By default off.
-    pub certify: bool,
 }
 
-impl Checker for Linearizable {
+impl Judge for Linearizable {
     fn name(&self) -> &'static str {
         "linearizable"
     }
 
-    fn check(&self, run: &Run<'_>, budget: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "registers, one per key, nil at first: read, write v, cas [from to]; told with clients, nodes and faults"
+    }
+
+    fn judge(&self, run: &Run<'_>, settings: &Settings) -> Report {
+        let budget = &settings.budget;
         let deadline = Deadline::after(budget.time);
         // A finding that can't be explained is worth little: some time is kept for that.
         let search_deadline = Deadline::after(budget.time / 5 * 4);
-        let (keys, strange) = history::by_key(run, &self.model);
-        let outcomes = search_all(&keys, search_deadline, budget.memory_bytes, self.certify);
+        let history::Registers { keys, strange, unfit } = history::by_key(run, &self.model);
+        let outcomes = search_all(&keys, search_deadline, budget.memory_bytes, settings.certify);
         let mut found: Vec<Found<'_, '_>> = Vec::new();
         let mut undecided = Vec::new();
         for (key, outcome) in keys.iter().zip(outcomes) {
             match outcome {
-                Outcome::Linearizable { order } if self.certify => {
+                Outcome::Linearizable { order } if settings.certify => {
                     if let Some(flaw) = certify::flaw(key.initial, &key.entries, &order) {
                         return contradiction(&format!("the order that was found for {} is none: {flaw}", key.key));
                     }
@@ -70,7 +71,7 @@ impl Checker for Linearizable {
 
         let checked: usize = keys.iter().map(|key| key.completed()).sum();
         let mut report = if !found.is_empty() {
-            self.invalid(run, &keys, &found, deadline, budget)
+            self.invalid(run, &keys, &found, deadline, settings)
         } else if !undecided.is_empty() {
             unknown(&keys, &undecided)
         } else if strange > 0 {
@@ -79,6 +80,11 @@ impl Checker for Linearizable {
                 Class::Inconclusive,
                 format!("{} came back with results of the wrong type.", words::count(strange, "operation")),
             )
+        } else if let (n, Some(first)) = unfit {
+            let first = &run.operations[first];
+            let (others, line) = (words::count(n, "operation"), first.invoked.line);
+            let summary = format!("{others} have no meaning for registers, the first at line {line}: {}.", first.op);
+            Report::unknown(self.name(), Class::Inconclusive, summary)
         } else if checked == 0 {
             Report::unknown(self.name(), Class::Inconclusive, "No operation on a register succeeded: nothing to judge.")
         } else {
@@ -108,14 +114,14 @@ impl Linearizable {
         keys: &[KeyHistory<'_>],
         found: &[Found<'_, '_>],
         deadline: Deadline,
-        budget: &Budget,
+        settings: &Settings,
     ) -> Report {
         let mut sentences = Vec::new();
         let mut lines = Vec::new();
         let explain = |found: &Found<'_, '_>| {
-            let memory = budget.memory_bytes / MEMORY_SHARES;
+            let memory = settings.budget.memory_bytes / MEMORY_SHARES;
             let window = shrink::smallest(found.history, found.stuck, deadline, memory);
-            if self.certify {
+            if settings.certify {
                 let entries: Vec<_> = window.members.iter().map(|member| found.history.entry(member)).collect();
                 if certify::has_order(found.history.initial, &entries, deadline, memory) == Some(true) {
                     return Err(format!("the operations on {} that were refused have an order", found.history.key));
@@ -136,7 +142,7 @@ impl Linearizable {
             sentences.push(story.sentence);
         }
         if found.len() > EXPLAINED {
-            let names: Vec<&str> = found[EXPLAINED..].iter().map(|found| found.history.key.as_str()).collect();
+            let names: Vec<String> = found[EXPLAINED..].iter().map(|found| found.history.key.to_string()).collect();
             lines.push(format!("Not linearizable either: {}.", words::list(&names, 10)));
         }
         let first = &sentences[0];

@@ -1,10 +1,11 @@
 //! Why a window of operations has no order, in words. Says nothing that the window doesn't show.
 
-use duress_history::{Op, Operation, Outcome, Time, Value};
+use duress_history::{Operation, Outcome, Time, Value};
 
 use super::history::{KeyHistory, Symbol, observes, sets};
 use super::shrink::{Member, Window};
 use super::timeline::{self, Row};
+use crate::register::RegisterOp;
 use crate::{Run, words};
 
 /// The most operations that a timeline shows; only a window that there was no time to shrink has
@@ -37,7 +38,7 @@ pub(super) fn tell(run: &Run<'_>, history: &KeyHistory<'_>, window: &Window) -> 
         lines.push("  * only that it set its new value matters here".into());
     }
     let from = rows.iter().map(|row| row.invoked.1).min().unwrap_or_default();
-    let to = telling.operation(window.stuck).completed.unwrap_or(run.end);
+    let to = telling.operation(window.stuck).ended().unwrap_or(run.end);
     lines.extend(words::faults(run, from, to));
     Story { sentence, lines }
 }
@@ -92,8 +93,8 @@ impl Telling<'_> {
         let operation = self.operation(entry);
         let at = operation.node.as_ref().map_or(String::new(), |node| format!(" from {node}"));
         let (who, key, value) = (words::who(operation), self.history.key, self.value(seen));
-        match &operation.op {
-            Op::Cas { to, .. } if operation.outcome == Outcome::Ok => {
+        match RegisterOp::of(&operation.op) {
+            Some(RegisterOp::Cas { to, .. }) if operation.outcome == Outcome::Ok => {
                 let by = operation.node.as_ref().map_or(String::new(), |node| format!(" at {node}"));
                 format!("{who} found {key} = {value}{by} and set it to {to}")
             }
@@ -104,10 +105,10 @@ impl Telling<'_> {
     /// "the write of 7 by process 2 on c1".
     fn setting(&self, entry: usize) -> String {
         let operation = self.operation(entry);
-        let what = match &operation.op {
-            Op::Cas { from, to, .. } => format!("cas {from} -> {to}"),
-            Op::Write { value, .. } => format!("write of {value}"),
-            other => other.to_string(),
+        let what = match RegisterOp::of(&operation.op) {
+            Some(RegisterOp::Cas { from, to }) => format!("cas {from} -> {to}"),
+            Some(RegisterOp::Write(value)) => format!("write of {value}"),
+            _ => operation.op.to_string(),
         };
         let by = operation.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
         format!("the {what} from {} had been acknowledged{by}", words::who(operation))
@@ -115,26 +116,26 @@ impl Telling<'_> {
 
     /// The time from the end of one operation to the beginning of a later one.
     fn gap(&self, earlier: usize, later: usize) -> String {
-        let end = self.operation(earlier).completed.unwrap_or_default();
-        words::span(words::between(end, self.operation(later).invoked))
+        let end = self.operation(earlier).ended().unwrap_or_default();
+        words::span(words::between(end, self.operation(later).began()))
     }
 
     /// Nobody ever set the value seen.
     fn unwritten(&self, observer: usize, seen: Symbol) -> Option<String> {
         let value = self.value(seen);
-        let before = self.operation(observer).completed.unwrap_or(Time(u64::MAX));
+        let before = self.operation(observer).ended().unwrap_or(Time(u64::MAX));
         let setters: Vec<&Operation> = self
             .history
             .all
             .iter()
             .map(|at| &self.run.operations[*at])
-            .filter(|o| matches!(&o.op, Op::Write { value: v, .. } | Op::Cas { to: v, .. } if v == value))
+            .filter(|o| RegisterOp::of(&o.op).is_some_and(|op| op.sets() == Some(value)))
             .collect();
-        if seen == self.history.initial || setters.iter().any(|o| o.invoked <= before && o.outcome != Outcome::Fail) {
+        if seen == self.history.initial || setters.iter().any(|o| o.began() <= before && o.outcome != Outcome::Fail) {
             return None;
         }
         let observed = self.observed(observer, seen);
-        Some(if setters.iter().any(|o| o.invoked <= before) {
+        Some(if setters.iter().any(|o| o.began() <= before) {
             format!("{observed}, but the operation that was to set it had definitely failed.")
         } else if setters.is_empty() {
             format!("{observed}, which nobody ever wrote.")
@@ -150,14 +151,14 @@ impl Telling<'_> {
             .members()
             .filter(|w| sets(&self.history.entries[*w]).is_some_and(|value| value != seen))
             .filter(|w| self.precedes(*w, observer) && setters.iter().all(|s| self.precedes(*s, *w)))
-            .max_by_key(|w| self.operation(*w).completed)?;
+            .max_by_key(|w| self.operation(*w).ended())?;
         let observed = self.observed(observer, seen);
         Some(format!("{observed}, {} after {}.", self.gap(newer, observer), self.setting(newer)))
     }
 
     /// Two operations both found a value that was set once.
     fn twice(&self, observer: usize, seen: Symbol) -> Option<String> {
-        let is_cas = |e: usize| matches!(self.operation(e).op, Op::Cas { .. });
+        let is_cas = |e: usize| matches!(RegisterOp::of(&self.operation(e).op), Some(RegisterOp::Cas { .. }));
         let other = self.members().find(|e| {
             *e != observer && is_cas(*e) && self.seen(*e) == Some(seen) && self.operation(*e).outcome == Outcome::Ok
         })?;
@@ -180,10 +181,12 @@ impl Telling<'_> {
     fn backwards(&self, observer: usize, seen: Symbol) -> Option<String> {
         let (earlier, other) = self
             .members()
-            .filter(|e| self.precedes(*e, observer) && matches!(self.operation(*e).op, Op::Read { .. }))
+            .filter(|e| {
+                self.precedes(*e, observer) && matches!(RegisterOp::of(&self.operation(*e).op), Some(RegisterOp::Read))
+            })
             .filter_map(|e| Some((e, self.seen(e)?)))
             .filter(|(_, other)| *other != seen)
-            .max_by_key(|(e, _)| self.operation(*e).completed)?;
+            .max_by_key(|(e, _)| self.operation(*e).ended())?;
         let observed = self.observed(observer, seen);
         let gap = self.gap(earlier, observer);
         Some(format!(
@@ -221,15 +224,18 @@ impl Telling<'_> {
         }
         let indeterminate = operation.outcome == Outcome::Info;
         let result = match &operation.error {
-            Some(error) if indeterminate => format!("unknown: {error}"),
+            Some(_) if indeterminate => format!("unknown: {}", operation.error_name().unwrap_or("unnamed")),
             _ if indeterminate => "unknown".into(),
-            _ => operation.ret.to_string(),
+            _ => match (&operation.result, RegisterOp::of(&operation.op)) {
+                (Some(value), Some(RegisterOp::Read)) => value.to_string(),
+                _ => "ok".into(),
+            },
         };
         // An indeterminate operation may take effect after its process gave up on it.
-        let completed = span.completed.zip(operation.completed).filter(|_| !indeterminate);
+        let completed = span.completed.zip(operation.ended()).filter(|_| !indeterminate);
         Row {
             cells: vec![operation.process.0.to_string(), host, node, op, result],
-            invoked: (span.invoked as u64, operation.invoked),
+            invoked: (span.invoked as u64, operation.began()),
             completed: completed.map(|(at, time)| (at as u64, time)),
         }
     }

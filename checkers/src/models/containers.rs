@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use stateright::semantics::SequentialSpec;
 
 use super::object::{Call, Entries, Found, Object};
@@ -110,9 +110,9 @@ impl Containers {
         }
     }
 
-    fn item(&self, value: &Edn, values: &mut Values) -> Result<i64, String> {
+    fn item(&self, value: &Value, values: &mut Values) -> Result<i64, String> {
         match (self.0, value) {
-            (_, Edn::Nil) => Err("nil is no element".into()),
+            (_, Value::Nil) => Err("nil is no element".into()),
             (Discipline::Priority, value) => {
                 value.as_int().ok_or_else(|| format!("{value} is no whole number, so no priority"))
             }
@@ -148,20 +148,20 @@ impl Object for Containers {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<Container>>,
     ) -> Result<(), String> {
-        let function = &operation.function;
+        let function = &operation.op.f;
         if self.inserts(function) {
             let done = matches!(known, Known::Happened(_)).then_some(ContainerRet::Done);
-            calls.push(Call::new(ContainerOp::Insert(self.item(&operation.argument, values)?), done));
+            calls.push(Call::new(ContainerOp::Insert(self.item(&operation.op.value, values)?), done));
             return Ok(());
         }
         if self.removes(function) {
             calls.push(match known {
-                Known::Happened(Edn::Nil) => Call::look(ContainerOp::Remove, ContainerRet::Taken(None)),
+                Known::Happened(Value::Nil) => Call::look(ContainerOp::Remove, ContainerRet::Taken(None)),
                 Known::Happened(value) => {
                     Call::new(ContainerOp::Remove, Some(ContainerRet::Taken(Some(self.item(value, values)?))))
                 }

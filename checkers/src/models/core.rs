@@ -5,11 +5,12 @@
 //! order failed, and classes of calls without which a valid history of the object stays valid
 //! ([`super::object::Object::classes`]). So what is left has no order whatever the rest did.
 
+use crate::Run;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duress_history::Outcome as Ended;
-use duress_history::formats::{Edn, Imported, ImportedOperation};
+use duress_history::formats::{Operation, Value};
 
 use super::object::{Entries, Found, Object};
 use crate::budget::Deadline;
@@ -161,7 +162,7 @@ pub(super) fn operations(sources: &[u32], core: &Core) -> Vec<usize> {
 }
 
 /// A core as one sentence and a list of operations, with the lines of the input.
-pub(super) fn tell(history: &Imported, key: &Option<Edn>, sources: &[u32], core: &Core) -> (String, Vec<String>) {
+pub(super) fn tell(history: &Run<'_>, key: &Option<Value>, sources: &[u32], core: &Core) -> (String, Vec<String>) {
     let of_core = operations(sources, core);
     let on = key.as_ref().map_or(String::new(), |key| format!(" on {key}"));
     let n = words::count(of_core.len(), "operation");
@@ -203,7 +204,7 @@ fn capital(text: &str) -> String {
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
-fn last_line(operation: &ImportedOperation) -> usize {
+fn last_line(operation: &Operation) -> usize {
     operation.completed.map_or(operation.invoked.line, |end| end.line)
 }
 
@@ -211,7 +212,7 @@ fn last_line(operation: &ImportedOperation) -> usize {
 const SHOWN: usize = 60;
 
 /// A value as it is written, its middle left out if it is long.
-fn short(value: &Edn) -> String {
+fn short(value: &Value) -> String {
     let whole = value.to_string();
     let length = whole.chars().count();
     if length <= SHOWN {
@@ -223,29 +224,31 @@ fn short(value: &Edn) -> String {
 }
 
 /// "the dequeue of process 3 that gave 7".
-fn what(operation: &ImportedOperation) -> String {
-    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", short(&operation.argument)) };
+fn what(operation: &Operation) -> String {
+    let asked =
+        if operation.op.value == Value::Nil { String::new() } else { format!(" {}", short(&operation.op.value)) };
     let gave = match &operation.result {
-        Some(result) if *result != operation.argument => format!(" that gave {}", short(result)),
+        Some(result) if *result != operation.op.value => format!(" that gave {}", short(result)),
         _ => String::new(),
     };
-    format!("the {}{asked} of process {}{gave}", operation.function, operation.process.0)
+    format!("the {}{asked} of process {}{gave}", operation.op.f, operation.process.0)
 }
 
 /// "lines 3-7: process 2: enqueue 5 -> ok".
-fn line(operation: &ImportedOperation) -> String {
+fn line(operation: &Operation) -> String {
     let lines = match operation.completed {
         Some(end) => format!("lines {}-{}", operation.invoked.line, end.line),
         None => format!("line {}", operation.invoked.line),
     };
-    let key = operation.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
-    let asked = if operation.argument == Edn::Nil { String::new() } else { format!(" {}", short(&operation.argument)) };
+    let key = operation.op.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
+    let asked =
+        if operation.op.value == Value::Nil { String::new() } else { format!(" {}", short(&operation.op.value)) };
     let ended = match (&operation.result, operation.outcome) {
-        (Some(result), Ended::Ok) if *result == operation.argument => "ok".into(),
+        (Some(result), Ended::Ok) if *result == operation.op.value => "ok".into(),
         (Some(result), Ended::Ok) => short(result),
         (None, Ended::Ok) => "ok".into(),
         (_, Ended::Fail) => "failed".into(),
         (_, Ended::Info) => "unknown".into(),
     };
-    format!("{lines}: process {}: {}{key}{asked} -> {ended}", operation.process.0, operation.function)
+    format!("{lines}: process {}: {}{key}{asked} -> {ended}", operation.process.0, operation.op.f)
 }

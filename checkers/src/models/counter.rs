@@ -1,6 +1,6 @@
 //! Counters.
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use stateright::semantics::SequentialSpec;
 
 use super::cannot;
@@ -64,24 +64,24 @@ impl Object for Counters {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         _: &mut Values,
         calls: &mut Vec<Call<Counter>>,
     ) -> Result<(), String> {
-        let amount = |sign: i64| match &operation.argument {
-            Edn::Nil => Ok(sign),
-            Edn::Int(n) => n.checked_mul(sign).ok_or_else(|| format!("{n} is too large an amount")),
+        let amount = |sign: i64| match &operation.op.value {
+            Value::Nil => Ok(sign),
+            Value::Int(n) => n.checked_mul(sign).ok_or_else(|| format!("{n} is too large an amount")),
             other => Err(format!("{other} is no whole number")),
         };
-        let amount = match (&operation.function, known) {
+        let amount = match (&operation.op.f, known) {
             (Function::Read | Function::Get, Known::Happened(count)) => {
                 let Some(count) = count.as_int() else { return Err(format!("a counter can't read {count}")) };
                 calls.push(Call::look(CounterOp::Read, CounterRet::Count(count.into())));
                 return Ok(());
             }
             (Function::Read | Function::Get, _) => return Ok(()),
-            (Function::Add, _) if operation.argument == Edn::Nil => return Err("an add without an amount".into()),
+            (Function::Add, _) if operation.op.value == Value::Nil => return Err("an add without an amount".into()),
             (Function::Add, _) => amount(1)?,
             (Function::Other(name), _) if matches!(name.as_str(), "increment" | "inc") => amount(1)?,
             (Function::Other(name), _) if matches!(name.as_str(), "decrement" | "dec") => amount(-1)?,

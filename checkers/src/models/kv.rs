@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use smol_str::SmolStr;
 use stateright::semantics::SequentialSpec;
 
@@ -72,22 +72,22 @@ impl Object for KeyValue {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         _: &mut Values,
         calls: &mut Vec<Call<Text>>,
     ) -> Result<(), String> {
-        let text = |value: &Edn| match value {
-            Edn::Text(text) => Ok(text.clone()),
-            Edn::Nil => Ok(SmolStr::default()),
+        let text = |value: &Value| match value {
+            Value::Text(text) => Ok(text.clone()),
+            Value::Nil => Ok(SmolStr::default()),
             other => Err(format!("{other} is no text")),
         };
         let done = matches!(known, Known::Happened(_)).then_some(KvRet::Done);
-        calls.push(match (&operation.function, known) {
+        calls.push(match (&operation.op.f, known) {
             (Function::Get | Function::Read, Known::Happened(read)) => Call::look(KvOp::Get, KvRet::Text(text(read)?)),
             (Function::Get | Function::Read, _) => return Ok(()),
-            (Function::Put | Function::Write, _) => Call::new(KvOp::Put(text(&operation.argument)?), done),
-            (Function::Append, _) => Call::new(KvOp::Append(text(&operation.argument)?), done),
+            (Function::Put | Function::Write, _) => Call::new(KvOp::Put(text(&operation.op.value)?), done),
+            (Function::Append, _) => Call::new(KvOp::Append(text(&operation.op.value)?), done),
             _ => return cannot(operation, "get, put and append"),
         });
         Ok(())

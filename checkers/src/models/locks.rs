@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use duress_history::formats::{Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation};
 use stateright::semantics::SequentialSpec;
 
 use super::cannot;
@@ -150,13 +150,13 @@ impl Object for Locks {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         _: &mut Values,
         calls: &mut Vec<Call<Lock>>,
     ) -> Result<(), String> {
         let process = operation.process.0;
-        let (op, ret) = match (&operation.function, known) {
+        let (op, ret) = match (&operation.op.f, known) {
             (Function::Acquire, Known::Happened(token)) if self.0 == Discipline::Fenced => {
                 let Some(token) = token.as_int().filter(|token| *token > i64::MIN) else {
                     return Err(format!("an acquire gave {token}, which is no token"));

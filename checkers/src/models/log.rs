@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use stateright::semantics::SequentialSpec;
 
 use super::object::{Call, Entries, Found, Object};
@@ -87,20 +87,20 @@ impl Object for Logs {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<Log>>,
     ) -> Result<(), String> {
-        let offset = |value: &Edn| {
+        let offset = |value: &Value| {
             value.as_int().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| format!("{value} is no offset"))
         };
-        calls.push(match (&operation.function, known) {
+        calls.push(match (&operation.op.f, known) {
             (Function::Append, known) => {
-                let op = LogOp::Append(values.number(&operation.argument));
+                let op = LogOp::Append(values.number(&operation.op.value));
                 match known {
                     Known::Happened(result) => match result.as_sequence() {
-                        Some([at, element]) if *element == operation.argument => {
+                        Some([at, element]) if *element == operation.op.value => {
                             Call::new(op, Some(LogRet::Offset(offset(at)?)))
                         }
                         _ => Call::new(op, Some(LogRet::Done)),
@@ -116,7 +116,7 @@ impl Object for Logs {
                 None => return Err(format!("a read gave {read}, which is no list")),
             },
             (Function::Get, Known::Happened(element)) => {
-                let at = offset(&operation.argument)?;
+                let at = offset(&operation.op.value)?;
                 let element = values.number(element);
                 Call::look(LogOp::Get(at), LogRet::Element((element != NIL).then_some(element)))
             }

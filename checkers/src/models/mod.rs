@@ -23,38 +23,15 @@ pub mod registers;
 pub mod set;
 mod values;
 
-use duress_history::formats::{Edn, Imported, ImportedOperation};
+use duress_history::{Operation, Value};
 
 use self::containers::Containers;
 use self::locks::Locks;
 use self::object::Linearizable;
-use crate::{Budget, Report};
-
-/// How to judge.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// How much it may cost.
-    pub budget: Budget,
-    /// Whether every answer of a search must be confirmed by an independent verifier.
-    pub certify: bool,
-    /// How many permits a semaphore has, where that is known.
-    pub permits: Option<u64>,
-}
-
-/// What a history must agree with.
-pub trait Model: Sync {
-    /// The name that `--model` takes.
-    fn name(&self) -> &'static str;
-
-    /// What it says in one line: the operations it knows and what they mean.
-    fn about(&self) -> &'static str;
-
-    /// Judges a history.
-    fn check(&self, history: &Imported, settings: &Settings) -> Report;
-}
+use crate::Judge;
 
 /// Every model, in the order in which they are listed.
-pub const ALL: &[&dyn Model] = &[
+pub const ALL: &[&dyn Judge] = &[
     &Linearizable(registers::Registers { cas: false }),
     &Linearizable(registers::Registers { cas: true }),
     &Linearizable(multi_register::MultiRegisters),
@@ -96,19 +73,19 @@ pub const ALL: &[&dyn Model] = &[
 ];
 
 /// The model of a name.
-pub fn named(name: &str) -> Option<&'static dyn Model> {
+pub fn named(name: &str) -> Option<&'static dyn Judge> {
     ALL.iter().copied().find(|model| model.name() == name)
 }
 
 /// An operation that a model doesn't have.
-fn cannot<T>(operation: &ImportedOperation, known: &str) -> Result<T, String> {
-    Err(format!("it is a {}, and only {known} are known", operation.function))
+fn cannot<T>(operation: &Operation, known: &str) -> Result<T, String> {
+    Err(format!("it is a {}, and only {known} are known", operation.op.f))
 }
 
 /// The two values of a cas.
-fn pair(operation: &ImportedOperation) -> Result<(&Edn, &Edn), String> {
-    match operation.argument.as_sequence() {
+fn pair(operation: &Operation) -> Result<(&Value, &Value), String> {
+    match operation.op.value.as_sequence() {
         Some([from, to]) => Ok((from, to)),
-        _ => Err(format!("the value of a {}, {}, is not [from to]", operation.function, operation.argument)),
+        _ => Err(format!("the value of a {}, {}, is not [from to]", operation.op.f, operation.op.value)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use stateright::semantics::SequentialSpec;
 
 use super::cannot;
@@ -68,7 +68,7 @@ impl Object for MultiRegisters {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<MultiRegister>>,
@@ -79,30 +79,30 @@ impl Object for MultiRegisters {
         };
         let mut steps = Vec::new();
         let mut seen = Vec::new();
-        match (&operation.function, said.unwrap_or(&operation.argument)) {
-            (Function::Txn, Edn::Vector(micro) | Edn::List(micro)) => {
+        match (&operation.op.f, said.unwrap_or(&operation.op.value)) {
+            (Function::Txn, Value::Vector(micro) | Value::List(micro)) => {
                 for micro in micro {
                     match micro.as_sequence() {
-                        Some([Edn::Keyword(what), register, value]) if matches!(what.as_str(), "r" | "read") => {
+                        Some([Value::Keyword(what), register, value]) if matches!(what.as_str(), "r" | "read") => {
                             steps.push(Step::Read(values.number(register)));
                             seen.push(said.and_then(|_| values.tells(value)));
                         }
-                        Some([Edn::Keyword(what), register, value]) if matches!(what.as_str(), "w" | "write") => {
+                        Some([Value::Keyword(what), register, value]) if matches!(what.as_str(), "w" | "write") => {
                             steps.push(Step::Write(values.number(register), values.number(value)));
                         }
                         _ => return Err(format!("{micro} is neither [:r key value] nor [:w key value]")),
                     }
                 }
             }
-            (Function::Read, Edn::Map(read)) => {
+            (Function::Read, Value::Map(read)) => {
                 for (register, value) in read {
                     steps.push(Step::Read(values.number(register)));
                     seen.push(said.and_then(|_| values.tells(value)));
                 }
             }
             (Function::Write, _) => {
-                let Edn::Map(written) = &operation.argument else {
-                    return Err(format!("a write of {}, which is no map", operation.argument));
+                let Value::Map(written) = &operation.op.value else {
+                    return Err(format!("a write of {}, which is no map", operation.op.value));
                 };
                 for (register, value) in written {
                     steps.push(Step::Write(values.number(register), values.number(value)));
@@ -110,7 +110,7 @@ impl Object for MultiRegisters {
             }
             (Function::Read, _) if said.is_none() => return Ok(()),
             (Function::Txn | Function::Read, other) => {
-                return Err(format!("{other} is no result of a {}", operation.function));
+                return Err(format!("{other} is no result of a {}", operation.op.f));
             }
             _ => return cannot(operation, "txn, read and write"),
         }

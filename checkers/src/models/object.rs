@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use duress_history::formats::{Edn, Imported, ImportedOperation, Known};
+use duress_history::formats::{Known, Operation, Value};
 use rayon::prelude::*;
 use smol_str::SmolStr;
 use stateright::semantics::SequentialSpec;
@@ -19,10 +19,10 @@ use stateright::semantics::SequentialSpec;
 use super::core::{self, Core};
 use super::forward;
 use super::values::Values;
-use super::{Model, Settings};
+
 use crate::budget::Deadline;
 use crate::wgl::{self, Entry, Limit, Outcome};
-use crate::{Class, Report, words};
+use crate::{Class, Judge, Report, Run, Settings, words};
 
 /// An operation as a call of an object.
 pub(crate) struct Call<S: SequentialSpec> {
@@ -52,7 +52,7 @@ pub(crate) type Entries<S> = [Entry<<S as SequentialSpec>::Op, <S as SequentialS
 /// Calls that can be judged apart from all others.
 pub(crate) struct Part<S: SequentialSpec> {
     /// Of which key, where the history has keys.
-    pub key: Option<Edn>,
+    pub key: Option<Value>,
     /// The calls, in the order of their invocations.
     pub entries: Vec<Entry<S::Op, S::Ret>>,
     /// Which operation of the history each is.
@@ -74,7 +74,7 @@ pub(crate) enum Found {
 }
 
 /// A sequential object that histories can be judged against.
-pub(crate) trait Object: Sync {
+pub(crate) trait Object: Send + Sync {
     /// What it does.
     type Spec: SequentialSpec<Op: Clone + Send + Sync, Ret: Clone + Send + Sync> + Clone + Eq + Hash + Send + Sync;
 
@@ -91,7 +91,7 @@ pub(crate) trait Object: Sync {
     /// says why the operation has no meaning here.
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<Self::Spec>>,
@@ -158,7 +158,7 @@ const EXPLAINED: usize = 3;
 /// Judges whether histories of an object are linearizable.
 pub(crate) struct Linearizable<O>(pub O);
 
-impl<O: Object> Model for Linearizable<O> {
+impl<O: Object> Judge for Linearizable<O> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -167,7 +167,7 @@ impl<O: Object> Model for Linearizable<O> {
         self.0.about()
     }
 
-    fn check(&self, history: &Imported, settings: &Settings) -> Report {
+    fn judge(&self, history: &Run<'_>, settings: &Settings) -> Report {
         let read = match read(&self.0, history) {
             Ok(read) => read,
             Err((line, why)) => {
@@ -187,10 +187,10 @@ pub(crate) struct Read<S: SequentialSpec> {
 }
 
 /// Reads a history. An error is the line of the first operation without a meaning, and why.
-pub(crate) fn read<O: Object>(object: &O, history: &Imported) -> Result<Read<O::Spec>, (usize, String)> {
+pub(crate) fn read<O: Object>(object: &O, history: &Run<'_>) -> Result<Read<O::Spec>, (usize, String)> {
     let mut values = Values::new(history.conventions);
     let mut whole: Vec<Part<O::Spec>> = Vec::new();
-    let mut by_key: HashMap<Option<&Edn>, usize> = HashMap::new();
+    let mut by_key: HashMap<Option<&Value>, usize> = HashMap::new();
     let mut calls = Vec::new();
     let mut silent = 0;
     let mut last = None;
@@ -205,7 +205,7 @@ pub(crate) fn read<O: Object>(object: &O, history: &Imported) -> Result<Read<O::
         if calls.is_empty() {
             continue;
         }
-        let key = operation.key.as_ref();
+        let key = operation.op.key.as_ref();
         let at = match last {
             Some((seen, at)) if seen == key => at,
             _ => *by_key.entry(key).or_insert_with(|| {
@@ -229,7 +229,7 @@ pub(crate) fn read<O: Object>(object: &O, history: &Imported) -> Result<Read<O::
 }
 
 impl<O: Object> Linearizable<O> {
-    fn judge(&self, history: &Imported, read: &Read<O::Spec>, settings: &Settings) -> Report {
+    fn judge(&self, history: &Run<'_>, read: &Read<O::Spec>, settings: &Settings) -> Report {
         let deadline = Deadline::after(settings.budget.time);
         // A finding that can't be explained is worth little: some time is kept for that.
         let search_deadline = Deadline::after(settings.budget.time / 5 * 4);
@@ -289,7 +289,7 @@ impl<O: Object> Linearizable<O> {
 
     fn report(
         &self,
-        history: &Imported,
+        history: &Run<'_>,
         read: &Read<O::Spec>,
         answers: &[Answer],
         deadline: Deadline,
@@ -402,7 +402,7 @@ fn went_wrong<S: SequentialSpec>(part: &Part<S>, answer: &Answer) -> u64 {
     }
 }
 
-fn part_name(key: &Option<Edn>) -> String {
+fn part_name(key: &Option<Value>) -> String {
     key.as_ref().map_or("the object".into(), ToString::to_string)
 }
 

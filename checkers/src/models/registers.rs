@@ -1,6 +1,6 @@
 //! Registers that are read, written, and compared and set; judged by [`crate::engine`].
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 
 use super::object::{Call, Entries, Object};
 use super::values::{NIL, Values};
@@ -37,23 +37,23 @@ impl Object for Registers {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<Register<u32>>>,
     ) -> Result<(), String> {
         // Porcupine's text has no nil: what has no value reads as the empty text.
-        let mut number = |value: &Edn| match value {
-            Edn::Text(text) if text.is_empty() && operation.function == Function::Get => NIL,
+        let mut number = |value: &Value| match value {
+            Value::Text(text) if text.is_empty() && operation.op.f == Function::Get => NIL,
             value => values.number(value),
         };
         let done = matches!(known, Known::Happened(_)).then_some(RegisterRet::Done);
-        calls.push(match (&operation.function, known) {
+        calls.push(match (&operation.op.f, known) {
             (Function::Read | Function::Get, Known::Happened(value)) => {
                 Call::look(RegisterOp::Read, RegisterRet::Value(number(value)))
             }
             (Function::Read | Function::Get, _) => return Ok(()),
-            (Function::Write | Function::Put, _) => Call::new(RegisterOp::Write(number(&operation.argument)), done),
+            (Function::Write | Function::Put, _) => Call::new(RegisterOp::Write(number(&operation.op.value)), done),
             (Function::Cas, known) if self.cas => {
                 let (from, to) = pair(operation)?;
                 let op = RegisterOp::Cas { from: number(from), to: number(to) };

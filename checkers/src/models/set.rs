@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use duress_history::formats::{Edn, Function, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 use stateright::semantics::SequentialSpec;
 
 use super::object::{Call, Entries, Found, Object, Part};
@@ -93,25 +93,25 @@ impl Object for Sets {
 
     fn calls(
         &self,
-        operation: &ImportedOperation,
+        operation: &Operation,
         known: Known<'_>,
         values: &mut Values,
         calls: &mut Vec<Call<Set>>,
     ) -> Result<(), String> {
-        let element = values.number(&operation.argument);
+        let element = values.number(&operation.op.value);
         let change = |op, known: Known<'_>| match known {
-            Known::Happened(Edn::Bool(false)) => Call::look(op, SetRet::Changed(false)),
-            Known::Happened(Edn::Bool(true)) => Call::new(op, Some(SetRet::Changed(true))),
+            Known::Happened(Value::Bool(false)) => Call::look(op, SetRet::Changed(false)),
+            Known::Happened(Value::Bool(true)) => Call::new(op, Some(SetRet::Changed(true))),
             Known::Happened(_) => Call::new(op, Some(SetRet::Done)),
             _ => Call::new(op, None),
         };
-        calls.push(match (&operation.function, known) {
+        calls.push(match (&operation.op.f, known) {
             (Function::Add, known) => change(SetOp::Add(element), known),
             (Function::Other(name), known) if matches!(name.as_str(), "remove" | "delete") => {
                 change(SetOp::Remove(element), known)
             }
             (Function::Other(name), known) if name == "contains" => match known {
-                Known::Happened(Edn::Bool(holds)) => Call::look(SetOp::Contains(element), SetRet::Holds(*holds)),
+                Known::Happened(Value::Bool(holds)) => Call::look(SetOp::Contains(element), SetRet::Holds(*holds)),
                 Known::Happened(other) => return Err(format!("a contains gave {other}, neither true nor false")),
                 _ => return Ok(()),
             },

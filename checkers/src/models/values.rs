@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use duress_history::formats::{Conventions, Edn, NilRead};
+use duress_history::formats::{Conventions, NilRead, Value};
 
 /// Whole numbers from zero to below this are looked up in a table.
 const TABLE: i64 = 1 << 22;
@@ -11,7 +11,7 @@ const TABLE: i64 = 1 << 22;
 pub(crate) struct Values {
     nil_read: NilRead,
     table: Vec<u32>,
-    others: HashMap<Edn, u32>,
+    others: HashMap<Value, u32>,
     last: u32,
 }
 
@@ -25,18 +25,18 @@ impl Values {
     }
 
     /// The number of a value that was read inside a larger result; `None` if it tells nothing.
-    pub(crate) fn tells(&mut self, value: &Edn) -> Option<u32> {
+    pub(crate) fn tells(&mut self, value: &Value) -> Option<u32> {
         match (value, self.nil_read) {
-            (Edn::Nil, NilRead::Unknown) => None,
+            (Value::Nil, NilRead::Unknown) => None,
             (value, _) => Some(self.number(value)),
         }
     }
 
     /// The number of a value; equal values have equal numbers.
-    pub(crate) fn number(&mut self, value: &Edn) -> u32 {
+    pub(crate) fn number(&mut self, value: &Value) -> u32 {
         match value {
-            Edn::Nil => NIL,
-            Edn::Int(int @ 0..TABLE) => {
+            Value::Nil => NIL,
+            Value::Int(int @ 0..TABLE) => {
                 let at = *int as usize;
                 if self.table.len() <= at {
                     self.table.resize(at + 1, NIL);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_history::{Op, Outcome, Process, Time};
+use duress_history::{Outcome, Process, Time};
 use smol_str::SmolStr;
 
-use super::granted;
+use super::{LockOp, granted};
 use crate::{Run, words};
 
 /// Why a holding ended.
@@ -74,19 +74,20 @@ pub(super) fn holdings(run: &Run<'_>, operations: &[usize]) -> Vec<Holding> {
     let mut current: BTreeMap<Process, usize> = BTreeMap::new();
     for &at in operations {
         let operation = &run.operations[at];
-        let find = |token: &u64| {
-            let owners = by_token.get(token)?;
+        let find = |token: u64| {
+            let owners = by_token.get(&token)?;
             let own = owners.iter().rev().find(|(process, _)| *process == operation.process);
             own.or(owners.last()).map(|(_, grant)| *grant)
         };
-        let completed = operation.completed.unwrap_or(run.end);
-        match &operation.op {
-            Op::Acquire { lock, lease_ms } => {
+        let completed = operation.ended().unwrap_or(run.end);
+        let (Some(lock), Some(op)) = (operation.key(), LockOp::of(&operation.op)) else { continue };
+        match op {
+            LockOp::Acquire { lease_ms } => {
                 if let Some(last) = current.remove(&operation.process) {
-                    grants[last].close(operation.invoked, End::GivenUp);
+                    grants[last].close(operation.began(), End::GivenUp);
                 }
                 let Some(token) = granted(run, at) else { continue };
-                let lease_end = after(operation.invoked, *lease_ms);
+                let lease_end = after(operation.began(), lease_ms);
                 by_token.entry(token).or_default().push((operation.process, grants.len()));
                 current.insert(operation.process, grants.len());
                 grants.push(Grant {
@@ -102,35 +103,28 @@ pub(super) fn holdings(run: &Run<'_>, operations: &[usize]) -> Vec<Holding> {
                     closed: None,
                 });
             }
-            Op::Renew { token, lease_ms, .. } => {
+            LockOp::Renew { token, lease_ms } => {
                 let Some(grant) = find(token).map(|g| &mut grants[g]) else { continue };
                 match operation.outcome {
-                    Outcome::Ok => grant.extend(after(operation.invoked, *lease_ms), End::Lease),
-                    Outcome::Fail if operation.error.as_deref() == Some("not-holder") => {
+                    Outcome::Ok => grant.extend(after(operation.began(), lease_ms), End::Lease),
+                    Outcome::Fail if operation.error_name() == Some("not-holder") => {
                         grant.close(completed, End::Refused);
                     }
                     Outcome::Fail | Outcome::Info => {}
                 }
             }
-            Op::Release { token, .. } => {
+            LockOp::Release { token } => {
                 if let Some(grant) = find(token) {
-                    grants[grant].close(operation.invoked, End::Released);
+                    grants[grant].close(operation.began(), End::Released);
                 }
             }
-            Op::Access { lock, token, .. } if operation.outcome == Outcome::Ok => match find(token) {
+            LockOp::Access { token, .. } if operation.outcome == Outcome::Ok => match find(token) {
                 Some(grant) => grants[grant].extend(completed, End::Access),
                 None => {
-                    let (from, to) = (operation.invoked, completed);
-                    let holding = Holding {
-                        lock: lock.clone(),
-                        token: *token,
-                        by: at,
-                        from,
-                        to,
-                        lease_end: from,
-                        end: End::Access,
-                    };
-                    by_token.entry(*token).or_default().push((operation.process, grants.len()));
+                    let (from, to) = (operation.began(), completed);
+                    let holding =
+                        Holding { lock: lock.clone(), token, by: at, from, to, lease_end: from, end: End::Access };
+                    by_token.entry(token).or_default().push((operation.process, grants.len()));
                     grants.push(Grant { holding, closed: None });
                 }
             },

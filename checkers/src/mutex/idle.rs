@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_history::{Op, Phase, Time};
+use duress_history::{Function, Operation, Phase, Time};
 
 use super::holdings::Holding;
 use crate::{Run, words};
@@ -23,8 +23,8 @@ pub(super) fn idle(run: &Run<'_>, operations: &[usize], holdings: &[Holding]) ->
     let asked: Vec<Time> = operations
         .iter()
         .map(|at| &run.operations[*at])
-        .filter(|operation| matches!(operation.op, Op::Acquire { .. }))
-        .map(|operation| operation.invoked)
+        .filter(|operation| operation.op.f == Function::Acquire)
+        .map(Operation::began)
         .collect();
     let mut held: Vec<(Time, Time)> = holdings.iter().map(|holding| (holding.from, holding.to)).collect();
     held.sort_unstable();

@@ -32,11 +32,11 @@ mod idle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_history::{Op, Outcome, Ret};
+use duress_history::{Function, Op, Outcome, Value};
 use smol_str::SmolStr;
 
 use self::holdings::{Holding, holdings};
-use crate::{Budget, Checker, Class, Report, Run, words};
+use crate::{Class, Judge, Report, Run, Settings, words};
 
 /// How many violations of one kind are told.
 const SHOWN: usize = 5;
@@ -48,12 +48,16 @@ pub struct MutualExclusion {
     pub fencing: bool,
 }
 
-impl Checker for MutualExclusion {
+impl Judge for MutualExclusion {
     fn name(&self) -> &'static str {
         "mutual-exclusion"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "locks with leases and fencing tokens: acquire {:lease-ms n} -> token, renew, release, access of what they protect"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         let locks = locks(run);
         let mut overlaps = Vec::new();
         let mut tokens = Vec::new();
@@ -76,7 +80,7 @@ impl Checker for MutualExclusion {
             late.extend(late_accesses(run, lock, operations));
         }
         overlaps.sort_by_key(|overlap| overlap.later.from);
-        let asked = locks.values().flatten().any(|at| matches!(run.operations[*at].op, Op::Acquire { .. }));
+        let asked = locks.values().flatten().any(|at| run.operations[*at].op.f == Function::Acquire);
 
         let mut wrong = Vec::new();
         if !overlaps.is_empty() && !self.fencing {
@@ -122,8 +126,78 @@ impl Checker for MutualExclusion {
         report.figure("longest_idle_ms", longest_idle.as_secs_f64() * 1e3);
         report.figure("locks_asked_for_in_vain", in_vain.len() as f64);
         report.figure("token_violations", (tokens.len() + late.len()) as f64);
-        report.figure("fenced", run.operations.iter().filter(|o| o.error.as_deref() == Some("fenced")).count() as f64);
+        report.figure("fenced", run.operations.iter().filter(|o| o.error_name() == Some("fenced")).count() as f64);
         report
+    }
+}
+
+/// What is asked of a lock with a lease, or of the resource that it protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LockOp {
+    /// Asks for the lock.
+    Acquire {
+        /// How long it is held unless renewed.
+        lease_ms: u64,
+    },
+    /// Extends the lease.
+    Renew {
+        /// From the acquisition.
+        token: u64,
+        /// The new lease, from the moment of renewal.
+        lease_ms: u64,
+    },
+    /// Gives the lock back.
+    Release {
+        /// From the acquisition.
+        token: u64,
+    },
+    /// Uses the resource that the lock protects: the client checks that its lease still runs by its
+    /// own clock, works for a while, then writes to the resource with its token.
+    Access {
+        /// From the acquisition.
+        token: u64,
+        /// How long the client works between its check and its write.
+        work_ms: u64,
+    },
+}
+
+const RENEW: &str = "renew";
+const ACCESS: &str = "access";
+const LEASE: &str = "lease-ms";
+const TOKEN: &str = "token";
+const WORK: &str = "work-ms";
+
+impl LockOp {
+    /// As an operation of a history, on this lock.
+    pub fn on(self, lock: impl Into<Value>) -> Op {
+        match self {
+            LockOp::Acquire { lease_ms } => Op::on(Function::Acquire, lock, Value::record([(LEASE, lease_ms.into())])),
+            LockOp::Renew { token, lease_ms } => {
+                let value = Value::record([(LEASE, lease_ms.into()), (TOKEN, token.into())]);
+                Op::on(Function::other(RENEW), lock, value)
+            }
+            LockOp::Release { token } => Op::on(Function::Release, lock, token),
+            LockOp::Access { token, work_ms } => {
+                let value = Value::record([(TOKEN, token.into()), (WORK, work_ms.into())]);
+                Op::on(Function::other(ACCESS), lock, value)
+            }
+        }
+    }
+
+    /// What a history's operation asks of a lock, if it is about one.
+    pub fn of(op: &Op) -> Option<LockOp> {
+        let number = |name| op.value.get(name).and_then(Value::as_u64);
+        match &op.f {
+            Function::Acquire => Some(LockOp::Acquire { lease_ms: number(LEASE)? }),
+            Function::Release => Some(LockOp::Release { token: op.value.as_u64()? }),
+            Function::Other(name) if name == RENEW => {
+                Some(LockOp::Renew { token: number(TOKEN)?, lease_ms: number(LEASE)? })
+            }
+            Function::Other(name) if name == ACCESS => {
+                Some(LockOp::Access { token: number(TOKEN)?, work_ms: number(WORK)? })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -131,11 +205,8 @@ impl Checker for MutualExclusion {
 fn locks<'r>(run: &'r Run<'_>) -> BTreeMap<&'r SmolStr, Vec<usize>> {
     let mut locks: BTreeMap<&SmolStr, Vec<usize>> = BTreeMap::new();
     for (at, operation) in run.operations.iter().enumerate() {
-        match &operation.op {
-            Op::Acquire { lock, .. } | Op::Renew { lock, .. } | Op::Release { lock, .. } | Op::Access { lock, .. } => {
-                locks.entry(lock).or_default().push(at);
-            }
-            _ => {}
+        if let (Some(lock), Some(_)) = (operation.key(), LockOp::of(&operation.op)) {
+            locks.entry(lock).or_default().push(at);
         }
     }
     locks
@@ -144,8 +215,8 @@ fn locks<'r>(run: &'r Run<'_>) -> BTreeMap<&'r SmolStr, Vec<usize>> {
 /// The token that an operation was granted, if it was.
 fn granted(run: &Run<'_>, at: usize) -> Option<u64> {
     let operation = &run.operations[at];
-    match (&operation.op, operation.outcome, &operation.ret) {
-        (Op::Acquire { .. }, Outcome::Ok, Ret::Token(token)) => Some(*token),
+    match (&operation.op.f, operation.outcome, &operation.result) {
+        (Function::Acquire, Outcome::Ok, Some(token)) => token.as_u64(),
         _ => None,
     }
 }
@@ -207,8 +278,8 @@ fn token_order(run: &Run<'_>, lock: &str, operations: &[usize]) -> Vec<String> {
     let mut owners: BTreeMap<u64, usize> = BTreeMap::new();
     let grant = |token: u64, at: usize| {
         let operation = &run.operations[at];
-        let completed = operation.completed.unwrap_or_default();
-        format!("token {token} to {} (asked at {}, granted at {completed})", words::who(operation), operation.invoked)
+        let completed = operation.ended().unwrap_or_default();
+        format!("token {token} to {} (asked at {}, granted at {completed})", words::who(operation), operation.began())
     };
     for &at in operations {
         let Some(token) = granted(run, at) else { continue };
@@ -236,14 +307,15 @@ fn token_order(run: &Run<'_>, lock: &str, operations: &[usize]) -> Vec<String> {
 
 /// Accesses that the resource accepted though it had accepted one with a newer token before.
 fn late_accesses(run: &Run<'_>, lock: &str, operations: &[usize]) -> Vec<String> {
-    let accepted = operations.iter().filter_map(|at| match (&run.operations[*at].op, run.operations[*at].outcome) {
-        (Op::Access { token, .. }, Outcome::Ok) => Some((*at, *token)),
-        _ => None,
-    });
+    let accepted =
+        operations.iter().filter_map(|at| match (LockOp::of(&run.operations[*at].op), run.operations[*at].outcome) {
+            (Some(LockOp::Access { token, .. }), Outcome::Ok) => Some((*at, token)),
+            _ => None,
+        });
     let access = |(at, token): (usize, u64)| {
         let operation = &run.operations[at];
-        let completed = operation.completed.unwrap_or_default();
-        format!("token {token} from {} ({} to {completed})", words::who(operation), operation.invoked)
+        let completed = operation.ended().unwrap_or_default();
+        format!("token {token} from {} ({} to {completed})", words::who(operation), operation.began())
     };
     older_after_newer(run, accepted)
         .into_iter()

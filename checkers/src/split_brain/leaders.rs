@@ -27,7 +27,7 @@ struct Act<'r> {
 fn acts<'r>(run: &'r Run<'_>) -> Vec<Act<'r>> {
     let act = |(operation, span): (usize, &crate::Span)| {
         let o = &run.operations[operation];
-        let (Some(node), Some(term), Some(at)) = (&o.node, o.term, o.completed) else { return None };
+        let (Some(node), Some(term), Some(at)) = (&o.node, o.term, o.ended()) else { return None };
         let completed = span.completed?;
         acknowledged(o).then_some(Act { operation, node, term, invoked: span.invoked, completed, at })
     };
@@ -164,7 +164,7 @@ fn tell(run: &Run<'_>, acts: &[Act<'_>], late: &Late<'_>, findings: &mut Finding
             words::who(operation),
             act.node,
             act.term,
-            operation.invoked
+            operation.began()
         )
     };
     let mut lines = vec![format!(

@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duress_history::{Op, Operation, Outcome, Phase, Ret, Value};
-use smol_str::SmolStr;
+use duress_history::{Function, Operation, Outcome, Phase, Value};
 
 use super::{Findings, acknowledged, changes};
+use crate::register::RegisterOp;
 use crate::{Run, words};
 
 /// How many lost writes are told one by one.
@@ -28,15 +28,15 @@ struct Lost {
 pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) -> bool {
     let mut lost = lost_registers(run);
     lost.extend(lost_elements(run));
-    lost.sort_by_key(|lost| (run.operations[lost.write].completed, lost.write));
+    lost.sort_by_key(|lost| (run.operations[lost.write].ended(), lost.write));
     findings.figures.insert("lost_acknowledged_writes", lost.len() as f64);
     let (Some(first), Some(last)) = (lost.first(), lost.last()) else {
         return (0..run.operations.len()).any(|at| is_final(run, at) && !changes(&run.operations[at].op));
     };
     let all = run.operations.iter().filter(|operation| acknowledged(operation)).count();
     let (from, to) = (
-        run.operations[first.write].completed.unwrap_or_default(),
-        run.operations[last.write].completed.unwrap_or_default(),
+        run.operations[first.write].ended().unwrap_or_default(),
+        run.operations[last.write].ended().unwrap_or_default(),
     );
     // By the node that acknowledged them and the client host that was told so.
     let mut sides: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -69,12 +69,12 @@ pub(super) fn missing(run: &Run<'_>, findings: &mut Findings) -> bool {
 fn tell(run: &Run<'_>, lost: &Lost) -> String {
     let (write, read) = (&run.operations[lost.write], &run.operations[lost.read]);
     let by = write.node.as_ref().map_or(String::new(), |node| format!(" by {node}"));
-    let at = write.completed.unwrap_or_default();
-    let instead = match &read.ret {
-        Ret::Value(value) => format!("is {value} at the end, which is older"),
+    let at = write.ended().unwrap_or_default();
+    let instead = match &read.result {
+        Some(value) if write.op.f != Function::Add => format!("is {value} at the end, which is older"),
         _ => "is in no final read".into(),
     };
-    let what = write.op.key().map_or("it".into(), ToString::to_string);
+    let what = write.key().map_or("it".into(), ToString::to_string);
     format!("lost: {} of {}, acknowledged{by} at {at}; {what} {instead}.", write.op, words::who(write))
 }
 
@@ -84,10 +84,7 @@ fn is_final(run: &Run<'_>, at: usize) -> bool {
 
 /// What an operation sets its register to, if it takes effect.
 fn sets(operation: &Operation) -> Option<&Value> {
-    match &operation.op {
-        Op::Write { value, .. } | Op::Cas { to: value, .. } => Some(value),
-        _ => None,
-    }
+    RegisterOp::of(&operation.op)?.sets()
 }
 
 fn lost_registers(run: &Run<'_>) -> Vec<Lost> {
@@ -98,13 +95,14 @@ fn lost_registers(run: &Run<'_>) -> Vec<Lost> {
         /// Final reads with what they showed.
         finals: Vec<usize>,
     }
-    let mut registers: BTreeMap<&SmolStr, Register> = BTreeMap::new();
+    let mut registers: BTreeMap<&Value, Register> = BTreeMap::new();
     for (at, operation) in run.operations.iter().enumerate() {
-        match &operation.op {
-            Op::Write { key, .. } | Op::Cas { key, .. } if operation.outcome != Outcome::Fail => {
+        let (Some(key), Some(op)) = (&operation.op.key, RegisterOp::of(&operation.op)) else { continue };
+        match op {
+            RegisterOp::Write(_) | RegisterOp::Cas { .. } if operation.outcome != Outcome::Fail => {
                 registers.entry(key).or_default().setters.push(at);
             }
-            Op::Read { key } if is_final(run, at) && matches!(operation.ret, Ret::Value(_)) => {
+            RegisterOp::Read if is_final(run, at) && operation.result.is_some() => {
                 registers.entry(key).or_default().finals.push(at);
             }
             _ => {}
@@ -147,7 +145,7 @@ fn proof(run: &Run<'_>, setters: &[usize], finals: &[usize]) -> Option<Proof> {
     }
     let mut shown_over = None;
     for read in finals {
-        let Ret::Value(shown) = &run.operations[*read].ret else { return None };
+        let Some(shown) = &run.operations[*read].result else { return None };
         match over.get(shown) {
             Some(end) => shown_over = shown_over.max(Some((*end)?)),
             None if *shown == Value::Nil => {}
@@ -159,25 +157,26 @@ fn proof(run: &Run<'_>, setters: &[usize], finals: &[usize]) -> Option<Proof> {
     Some(Proof { shown_over, reads_began, read: *finals.last()? })
 }
 
+/// What a read of a whole set gave.
+fn elements(operation: &Operation) -> Option<&[Value]> {
+    match (&operation.op.f, &operation.op.key, &operation.result) {
+        (Function::Read, None, Some(elements)) => elements.as_elements(),
+        _ => None,
+    }
+}
+
 fn lost_elements(run: &Run<'_>) -> Vec<Lost> {
-    let finals: Vec<usize> = (0..run.operations.len())
-        .filter(|at| is_final(run, *at) && matches!(run.operations[*at].ret, Ret::Elements(_)))
-        .collect();
+    let finals: Vec<usize> =
+        (0..run.operations.len()).filter(|at| is_final(run, *at) && elements(&run.operations[*at]).is_some()).collect();
     let (Some(&last), Some(earliest)) = (finals.last(), finals.iter().map(|at| run.spans[*at].invoked).min()) else {
         return Vec::new();
     };
-    let present: BTreeSet<i64> = finals
-        .iter()
-        .filter_map(|at| match &run.operations[*at].ret {
-            Ret::Elements(elements) => Some(elements.iter().copied()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let present: BTreeSet<&Value> = finals.iter().filter_map(|at| elements(&run.operations[*at])).flatten().collect();
     let gone = |at: &usize| {
         let (operation, span) = (&run.operations[*at], run.spans[*at]);
         let before = span.completed.is_some_and(|completed| completed < earliest);
-        matches!(operation.op, Op::Add { element } if !present.contains(&element)) && acknowledged(operation) && before
+        let added = operation.op.f == Function::Add && operation.op.key.is_none();
+        added && !present.contains(&operation.op.value) && acknowledged(operation) && before
     };
     (0..run.operations.len()).filter(gone).map(|write| Lost { write, read: last }).collect()
 }

@@ -21,21 +21,25 @@ mod lost;
 
 use std::collections::BTreeMap;
 
-use duress_history::{EventKind, NodeReport, Op, Operation, Outcome, Time};
+use duress_history::{EventKind, Function, NodeReport, Op, Operation, Outcome, Time, Value};
 
-use crate::{Budget, Checker, Report, Run};
+use crate::{Judge, Report, Run, Settings};
 
 /// Checks that there was one leader at a time, and that nothing acknowledged is missing after the
 /// heal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SplitBrain;
 
-impl Checker for SplitBrain {
+impl Judge for SplitBrain {
     fn name(&self) -> &'static str {
         "split-brain"
     }
 
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "no two nodes acted as leader at once, and nothing acknowledged is missing: any operations"
+    }
+
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         let mut findings = Findings::default();
         let leaderless = leaderless(run);
         if !leaderless {
@@ -113,13 +117,20 @@ fn term_word(run: &Run<'_>) -> &'static str {
     if primary { "view" } else { "term" }
 }
 
-/// Whether an operation changes something when it succeeds.
+/// Whether an operation changes something of the target's when it succeeds: all do that are not known
+/// to look only.
 fn changes(op: &Op) -> bool {
-    match op {
-        Op::Write { .. } | Op::Cas { .. } | Op::Add { .. } => true,
-        Op::Acquire { .. } | Op::Renew { .. } | Op::Release { .. } => true,
+    match &op.f {
+        f if f.reads() => false,
         // The resource behind a lock accepts or rejects an access, not the target.
-        Op::Read { .. } | Op::Elements | Op::Access { .. } => false,
+        Function::Other(name) => !matches!(name.as_str(), "access" | "contains" | "peek"),
+        Function::Txn => op
+            .value
+            .as_sequence()
+            .unwrap_or_default()
+            .iter()
+            .any(|micro| !matches!(micro.as_sequence(), Some([Value::Keyword(name), ..]) if name == "r")),
+        _ => true,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::notation::parse;
 
 struct Fixed(Report);
 
-impl Checker for Fixed {
+impl Judge for Fixed {
     fn name(&self) -> &'static str {
         "fixed"
     }
@@ -17,11 +17,11 @@ impl Checker for Fixed {
 
 struct Panics;
 
-impl Checker for Panics {
+impl Judge for Panics {
     fn name(&self) -> &'static str {
         "panics"
     }
-    fn check(&self, run: &Run<'_>, _: &Budget) -> Report {
+    fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         panic!("operation {} is odd", run.operations.len())
     }
 }

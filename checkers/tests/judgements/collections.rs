@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 
 use duress_checkers::Verdict;
-use duress_history::formats::{Edn, Function, Imported, ImportedOperation};
+use duress_history::formats::{Function, Imported, Operation, Value};
 use duress_history::{Outcome, Process};
 
 use super::draw::{Asked, Draws, HISTORIES, Tally, draws, end, figure, history, ints, judge, outcome};
 
-fn of<'h>(history: &'h Imported, name: &'h str) -> impl Iterator<Item = &'h ImportedOperation> {
-    history.operations.iter().filter(move |operation| operation.function == Function::named(name))
+fn of<'h>(history: &'h Imported, name: &'h str) -> impl Iterator<Item = &'h Operation> {
+    history.operations.iter().filter(move |operation| operation.op.f == Function::named(name))
 }
 
-fn read(operation: &ImportedOperation) -> Vec<i64> {
-    let elements = operation.result.as_ref().and_then(Edn::as_elements).unwrap_or_default();
-    elements.iter().filter_map(Edn::as_int).collect()
+fn read(operation: &Operation) -> Vec<i64> {
+    let elements = operation.result.as_ref().and_then(Value::as_elements).unwrap_or_default();
+    elements.iter().filter_map(Value::as_int).collect()
 }
 
 /// Elements, each added once, and reads of some of them: mostly of those already asked for.
@@ -22,14 +22,14 @@ fn sets(draws: &Draws, operations: u64, add: &str, strange: bool) -> Imported {
     let adds = |n: u64| draws.below(&[1, n], 5) < 3;
     history(draws, operations, 3, |n, _| {
         if adds(n) {
-            let element = Edn::Int(n as i64);
+            let element = Value::Int(n as i64);
             return Asked::new(add, element.clone(), outcome(draws, n), element);
         }
         let upto = if strange && draws.below(&[2, n], 12) == 0 { operations } else { n };
         let often = 2 + draws.below(&[3], 14);
         let elements: Vec<i64> =
             (0..upto).filter(|m| adds(*m) && draws.below(&[4, n, *m], often) > 0).map(|m| m as i64).collect();
-        Asked::new("read", Edn::Nil, outcome(draws, n), ints(&elements))
+        Asked::new("read", Value::Nil, outcome(draws, n), ints(&elements))
     })
 }
 
@@ -45,10 +45,10 @@ fn sets_read_at_the_end() {
             continue;
         };
         let present = read(last);
-        let add = |element: &i64| of(&history, "add").find(|o| o.argument.as_int() == Some(*element));
+        let add = |element: &i64| of(&history, "add").find(|o| o.op.value.as_int() == Some(*element));
         let lost = of(&history, "add").filter(|o| o.outcome == Outcome::Ok && end(o) < last.invoked.index);
-        let lost = lost.filter(|o| !present.contains(&o.argument.as_int().unwrap())).count();
-        let may = |o: &ImportedOperation| o.outcome != Outcome::Fail && o.invoked.index < end(last);
+        let lost = lost.filter(|o| !present.contains(&o.op.value.as_int().unwrap())).count();
+        let may = |o: &Operation| o.outcome != Outcome::Fail && o.invoked.index < end(last);
         let strange = present.iter().filter(|element| !add(element).is_some_and(may)).count();
         assert_eq!((figure(&report, "lost"), figure(&report, "unexpected")), (lost as u64, strange as u64), "{n}");
         assert_eq!(report.verdict == Verdict::Invalid, lost + strange > 0);
@@ -64,12 +64,12 @@ fn elements_are_stable_lost_or_never_read() {
         let draws = draws(21, n);
         let history = sets(&draws, 3 + draws.below(&[0], 9), "add", false);
         let report = judge("set-full", &history);
-        let reads: Vec<&ImportedOperation> = of(&history, "read").filter(|o| o.outcome == Outcome::Ok).collect();
+        let reads: Vec<&Operation> = of(&history, "read").filter(|o| o.outcome == Outcome::Ok).collect();
         let [mut stable, mut lost, mut never, mut stale, mut unexpected] = [0; 5];
         let mut latencies: Vec<u64> = Vec::new();
         for add in of(&history, "add") {
-            let element = add.argument.as_int().unwrap();
-            let shows = |read_of: &&&ImportedOperation| read(read_of).contains(&element);
+            let element = add.op.value.as_int().unwrap();
+            let shows = |read_of: &&&Operation| read(read_of).contains(&element);
             // A read that was over before anybody asked for the element can't show it.
             let early = reads.iter().any(|r| shows(&r) && (end(r) < add.invoked.index || add.outcome == Outcome::Fail));
             unexpected += u64::from(early);
@@ -123,18 +123,18 @@ fn counters_lie_between_all_subsets() {
             let amount = draws.below(&[2, n], 6) as i64 - 2;
             if draws.below(&[1, n], 2) == 0 {
                 sum += if result == Outcome::Ok { amount } else { 0 };
-                return Asked::new("add", Edn::Int(amount), result, Edn::Int(amount));
+                return Asked::new("add", Value::Int(amount), result, Value::Int(amount));
             }
             let off = if draws.below(&[3, n], 3) == 0 { draws.below(&[4, n], 5) as i64 - 2 } else { 0 };
-            Asked::new("read", Edn::Nil, result, Edn::Int(sum + off))
+            Asked::new("read", Value::Nil, result, Value::Int(sum + off))
         });
         let report = judge("counter-bounds", &history);
-        let reads: Vec<&ImportedOperation> = of(&history, "read").filter(|o| o.outcome == Outcome::Ok).collect();
-        let possible = |r: &&ImportedOperation| {
+        let reads: Vec<&Operation> = of(&history, "read").filter(|o| o.outcome == Outcome::Ok).collect();
+        let possible = |r: &&Operation| {
             let adds = of(&history, "add").filter(|o| o.outcome != Outcome::Fail && o.invoked.index < end(r));
             let (sure, perhaps): (Vec<_>, Vec<_>) =
                 adds.partition(|o| o.outcome == Outcome::Ok && end(o) < r.invoked.index);
-            let amount = |o: &&ImportedOperation| o.argument.as_int().unwrap();
+            let amount = |o: &&Operation| o.op.value.as_int().unwrap();
             let sure: i64 = sure.iter().map(amount).sum();
             let sums = (0u32..1 << perhaps.len()).map(|subset| {
                 sure + perhaps
@@ -145,7 +145,7 @@ fn counters_lie_between_all_subsets() {
                     .sum::<i64>()
             });
             let sums: Vec<i64> = sums.collect();
-            let count = r.result.as_ref().and_then(Edn::as_int).unwrap();
+            let count = r.result.as_ref().and_then(Value::as_int).unwrap();
             (*sums.iter().min().unwrap()..=*sums.iter().max().unwrap()).contains(&count)
         };
         let wrong = reads.iter().filter(|r| !possible(r)).count();
@@ -169,10 +169,10 @@ fn queues_by_what_went_in_and_came_out() {
             let result = if careful { Outcome::Ok } else { outcome(&draws, n) };
             if adds(n) {
                 inside.push(n as i64);
-                return Asked::new("enqueue", Edn::Int(n as i64), result, Edn::Int(n as i64));
+                return Asked::new("enqueue", Value::Int(n as i64), result, Value::Int(n as i64));
             }
             if n + 1 == operations && draws.below(&[7], 2) == 0 {
-                return Asked::new("drain", Edn::Nil, result, ints(&inside));
+                return Asked::new("drain", Value::Nil, result, ints(&inside));
             }
             let value = match draws.below(&[2, n], 6) {
                 0 if strange => Some(draws.below(&[3, n], operations) as i64),
@@ -181,16 +181,16 @@ fn queues_by_what_went_in_and_came_out() {
                 _ if inside.is_empty() => None,
                 _ => Some(inside.remove(draws.below(&[4, n], inside.len() as u64) as usize)),
             };
-            Asked::new("dequeue", Edn::Nil, result, value.map_or(Edn::Nil, Edn::Int))
+            Asked::new("dequeue", Value::Nil, result, value.map_or(Value::Nil, Value::Int))
         });
         let report = judge("total-queue", &history);
-        let taken = |o: &ImportedOperation| match (&o.function, o.outcome) {
-            (Function::Dequeue, Outcome::Ok) => o.result.iter().filter_map(Edn::as_int).collect(),
+        let taken = |o: &Operation| match (&o.op.f, o.outcome) {
+            (Function::Dequeue, Outcome::Ok) => o.result.iter().filter_map(Value::as_int).collect(),
             (Function::Drain, Outcome::Ok) => read(o),
             _ => Vec::new(),
         };
         let outs = |value: i64| history.operations.iter().filter(move |o| taken(o).contains(&value));
-        let empty = |o: &&ImportedOperation| match o.function {
+        let empty = |o: &&Operation| match o.op.f {
             Function::Dequeue => o.outcome == Outcome::Fail || o.outcome == Outcome::Ok && taken(o).is_empty(),
             Function::Drain => o.outcome == Outcome::Ok,
             _ => false,
@@ -199,7 +199,7 @@ fn queues_by_what_went_in_and_came_out() {
         let [mut unexpected, mut duplicated, mut lost, mut left] = [0; 4];
         for value in 0..operations as i64 {
             let adds: Vec<_> = of(&history, "enqueue")
-                .filter(|o| o.argument.as_int() == Some(value) && o.outcome != Outcome::Fail)
+                .filter(|o| o.op.value.as_int() == Some(value) && o.outcome != Outcome::Fail)
                 .collect();
             let first = outs(value).map(end).min();
             let sure = adds.iter().find(|o| o.outcome == Outcome::Ok);
@@ -224,16 +224,16 @@ fn queues_by_what_went_in_and_came_out() {
         // Of elements that went in and came out once each, those that another overtook.
         let single = |value: &i64| {
             let adds: Vec<_> = of(&history, "enqueue")
-                .filter(|o| o.argument.as_int() == Some(*value) && o.outcome != Outcome::Fail)
+                .filter(|o| o.op.value.as_int() == Some(*value) && o.outcome != Outcome::Fail)
                 .collect();
             let outs: Vec<_> = outs(*value).collect();
             match (&adds[..], &outs[..]) {
-                ([add], [out]) if out.function == Function::Dequeue => Some((*add, *out)),
+                ([add], [out]) if out.op.f == Function::Dequeue => Some((*add, *out)),
                 _ => None,
             }
         };
         let singles: Vec<_> = (0..operations as i64).filter_map(|value| single(&value)).collect();
-        let overtakes = |(add, out): &(&ImportedOperation, &ImportedOperation)| {
+        let overtakes = |(add, out): &(&Operation, &Operation)| {
             singles.iter().any(|(later, first)| later.invoked.index > end(add) && end(first) < out.invoked.index)
         };
         assert_eq!(figure(&report, "overtaken"), singles.iter().filter(|one| overtakes(one)).count() as u64, "{n}");
@@ -248,7 +248,7 @@ fn ids_are_unique() {
     for n in 0..HISTORIES / 4 {
         let draws = draws(24, n);
         let history = history(&draws, 6, 3, |n, _| {
-            Asked::new("generate", Edn::Nil, outcome(&draws, n), Edn::Int(draws.below(&[1, n], 20) as i64))
+            Asked::new("generate", Value::Nil, outcome(&draws, n), Value::Int(draws.below(&[1, n], 20) as i64))
         });
         let report = judge("unique-ids", &history);
         let ids: Vec<_> = history.operations.iter().filter_map(|o| o.result.as_ref()).collect();
@@ -270,12 +270,12 @@ fn banks_keep_their_total() {
                 (draws.below(&[2, n], 11) as i64, draws.below(&[3, n], 9) as i64 - if odd == 2 { 3 } else { 0 });
             let extra = i64::from(odd == 1 && draws.below(&[4, n], 4) == 0);
             let balances = [a, b, 20 - a - b + extra].into_iter().enumerate();
-            let map =
-                Edn::map(balances.map(|(at, balance)| (Edn::Int(at as i64), Edn::Int(balance))).collect()).unwrap();
-            Asked::new("read", Edn::Nil, outcome(&draws, n), map)
+            let map = Value::map(balances.map(|(at, balance)| (Value::Int(at as i64), Value::Int(balance))).collect())
+                .unwrap();
+            Asked::new("read", Value::Nil, outcome(&draws, n), map)
         });
-        let balances = |o: &ImportedOperation| -> Option<Vec<i64>> {
-            let Some(Edn::Map(entries)) = &o.result else { return None };
+        let balances = |o: &Operation| -> Option<Vec<i64>> {
+            let Some(Value::Map(entries)) = &o.result else { return None };
             entries.iter().map(|(_, balance)| balance.as_int()).collect()
         };
         let reads: Vec<Vec<i64>> = history.operations.iter().filter_map(balances).collect();
@@ -294,11 +294,12 @@ fn forks_are_pairs_of_reads() {
     let mut tally = Tally::default();
     for n in 0..HISTORIES {
         let draws = draws(26, n);
-        let micro = |what: &str, key: i64, value| Edn::Vector(vec![Edn::Keyword(what.into()), Edn::Int(key), value]);
+        let micro =
+            |what: &str, key: i64, value| Value::Vector(vec![Value::Keyword(what.into()), Value::Int(key), value]);
         let history = history(&draws, 9, 3, |n, _| {
             // Two groups of two and three keys; each key written once, at first.
             if n < 5 {
-                let write = Edn::Vector(vec![micro("w", n as i64, Edn::Int(1))]);
+                let write = Value::Vector(vec![micro("w", n as i64, Value::Int(1))]);
                 return Asked::new(
                     "write",
                     write.clone(),
@@ -307,16 +308,16 @@ fn forks_are_pairs_of_reads() {
                 );
             }
             let group = if draws.below(&[1, n], 2) == 0 { 0..2 } else { 2..5 };
-            let seen = |key| if draws.below(&[2, n, key], 3) > 0 { Edn::Int(1) } else { Edn::Nil };
-            let ask = group.clone().map(|key| micro("r", key as i64, Edn::Nil)).collect();
+            let seen = |key| if draws.below(&[2, n, key], 3) > 0 { Value::Int(1) } else { Value::Nil };
+            let ask = group.clone().map(|key| micro("r", key as i64, Value::Nil)).collect();
             let got = group.map(|key| micro("r", key as i64, seen(key))).collect();
-            Asked::new("read", Edn::Vector(ask), Outcome::Ok, Edn::Vector(got))
+            Asked::new("read", Value::Vector(ask), Outcome::Ok, Value::Vector(got))
         });
         let report = judge("long-fork", &history);
-        let seen = |o: &ImportedOperation| -> BTreeSet<(i64, bool)> {
-            let micros = o.result.as_ref().and_then(Edn::as_sequence).unwrap_or_default();
-            let micro = |micro: &Edn| match micro.as_sequence() {
-                Some([_, key, value]) => (key.as_int().unwrap(), *value != Edn::Nil),
+        let seen = |o: &Operation| -> BTreeSet<(i64, bool)> {
+            let micros = o.result.as_ref().and_then(Value::as_sequence).unwrap_or_default();
+            let micro = |micro: &Value| match micro.as_sequence() {
+                Some([_, key, value]) => (key.as_int().unwrap(), *value != Value::Nil),
                 _ => panic!("no micro-operation"),
             };
             micros.iter().map(micro).collect()
@@ -346,7 +347,7 @@ fn comments_show_what_came_before() {
         let history = sets(&draws, 4 + draws.below(&[0], 6), "write", true);
         let report = judge("comments", &history);
         let write =
-            |id: i64| of(&history, "write").find(|o| o.argument.as_int() == Some(id) && o.outcome != Outcome::Fail);
+            |id: i64| of(&history, "write").find(|o| o.op.value.as_int() == Some(id) && o.outcome != Outcome::Fail);
         let reads = || of(&history, "read").filter(|o| o.outcome == Outcome::Ok);
         if reads().next().is_none() {
             continue;
@@ -354,12 +355,12 @@ fn comments_show_what_came_before() {
         let wrong = reads().any(|o| {
             let ids = read(o);
             let strange = ids.iter().any(|id| write(*id).is_none_or(|w| w.invoked.index > end(o)));
-            let before = |w: &ImportedOperation, id: &i64| {
+            let before = |w: &Operation, id: &i64| {
                 write(*id).is_some_and(|seen| end(w) < seen.invoked.index && seen.invoked.index < end(o))
             };
             let missing = of(&history, "write")
                 .filter(|w| w.outcome == Outcome::Ok)
-                .any(|w| !ids.contains(&w.argument.as_int().unwrap()) && ids.iter().any(|id| before(w, id)));
+                .any(|w| !ids.contains(&w.op.value.as_int().unwrap()) && ids.iter().any(|id| before(w, id)));
             strange || missing
         });
         assert_eq!(report.verdict == Verdict::Invalid, wrong, "{n}: {report:?}");
@@ -371,13 +372,13 @@ fn comments_show_what_came_before() {
 #[test]
 fn errors_are_grouped() {
     let draws = draws(28, 0);
-    let mut history = history(&draws, 40, 4, |_, _| Asked::new("read", Edn::Nil, Outcome::Info, Edn::Nil));
+    let mut history = history(&draws, 40, 4, |_, _| Asked::new("read", Value::Nil, Outcome::Info, Value::Nil));
     for (at, operation) in history.operations.iter_mut().enumerate() {
         operation.process = Process(at as u64);
         operation.error = match at % 4 {
             0 => None,
-            1 => Some(Edn::Keyword("timeout".into())),
-            _ => Some(Edn::Text(format!("connection {at} refused").into())),
+            1 => Some(Value::Keyword("timeout".into())),
+            _ => Some(Value::Text(format!("connection {at} refused").into())),
         };
     }
     let report = judge("exceptions", &history);

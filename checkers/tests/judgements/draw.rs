@@ -2,9 +2,7 @@
 
 use duress_checkers::models::{Settings, named};
 use duress_checkers::{Report, Verdict};
-use duress_history::formats::{
-    Conventions, Edn, Failed, Format, Function, Imported, ImportedOperation, Moment, NilRead,
-};
+use duress_history::formats::{Conventions, Failed, Format, Function, Imported, Moment, NilRead, Operation, Value};
 use duress_history::{Outcome, Process};
 use duress_seed::Seed;
 
@@ -28,13 +26,13 @@ pub(crate) fn draws(what: u64, n: u64) -> Draws {
 pub(crate) struct Asked {
     pub(crate) function: Function,
     pub(crate) key: Option<i64>,
-    pub(crate) argument: Edn,
+    pub(crate) argument: Value,
     pub(crate) outcome: Outcome,
-    pub(crate) result: Option<Edn>,
+    pub(crate) result: Option<Value>,
 }
 
 impl Asked {
-    pub(crate) fn new(name: &str, argument: Edn, outcome: Outcome, result: Edn) -> Asked {
+    pub(crate) fn new(name: &str, argument: Value, outcome: Outcome, result: Value) -> Asked {
         let result = (outcome == Outcome::Ok).then_some(result);
         Asked { function: Function::named(name), key: None, argument, outcome, result }
     }
@@ -53,7 +51,7 @@ pub(crate) fn history(
     processes: u64,
     mut ask: impl FnMut(u64, u64) -> Asked,
 ) -> Imported {
-    let mut all: Vec<ImportedOperation> = Vec::new();
+    let mut all: Vec<Operation> = Vec::new();
     let mut slots: Vec<(u64, Option<usize>)> = (0..processes).map(|process| (process, None)).collect();
     let mut next_process = processes;
     let (mut step, mut index) = (0, 0);
@@ -78,10 +76,10 @@ pub(crate) fn history(
                 index += 1;
                 let Asked { function, key, argument, outcome, result } = ask(all.len() as u64, process);
                 slots[slot].1 = Some(all.len());
-                all.push(ImportedOperation {
+                all.push(Operation {
                     process: Process(process),
                     function,
-                    key: key.map(Edn::Int),
+                    key: key.map(Value::Int),
                     argument,
                     result,
                     invoked: moment,
@@ -94,7 +92,7 @@ pub(crate) fn history(
         }
     }
     let conventions = Conventions { nil_read: NilRead::Unset, failed: Failed::Drop };
-    let independent = all.iter().any(|operation| operation.key.is_some());
+    let independent = all.iter().any(|operation| operation.op.key.is_some());
     Imported { format: Format::Edn, conventions, operations: all, nemesis: Vec::new(), entries: index, independent }
 }
 
@@ -138,10 +136,10 @@ impl Tally {
     }
 }
 
-pub(crate) fn end(operation: &ImportedOperation) -> u64 {
+pub(crate) fn end(operation: &Operation) -> u64 {
     operation.completed.map_or(u64::MAX, |moment| moment.index)
 }
 
-pub(crate) fn ints(values: &[i64]) -> Edn {
-    Edn::Vector(values.iter().copied().map(Edn::Int).collect())
+pub(crate) fn ints(values: &[i64]) -> Value {
+    Value::Vector(values.iter().copied().map(Value::Int).collect())
 }

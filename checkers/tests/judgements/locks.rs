@@ -2,12 +2,12 @@
 
 use duress_checkers::Verdict;
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Imported, Value};
 
 use super::draw::{Asked, Draws, HISTORIES, Tally, draws, end, figure, history, judge, judge_with};
 
 /// Processes that acquire and release in turn, often side by side.
-fn locks(draws: &Draws, operations: u64, value: impl Fn(u64) -> Edn) -> Imported {
+fn locks(draws: &Draws, operations: u64, value: impl Fn(u64) -> Value) -> Imported {
     let mut holds = std::collections::BTreeMap::new();
     history(draws, operations, 3, |n, process| {
         let holds = holds.entry(process).or_insert(false);
@@ -18,7 +18,7 @@ fn locks(draws: &Draws, operations: u64, value: impl Fn(u64) -> Edn) -> Imported
         };
         let name = if *holds { "release" } else { "acquire" };
         *holds ^= outcome != Outcome::Fail;
-        Asked::new(name, value(n), outcome, Edn::Nil)
+        Asked::new(name, value(n), outcome, Value::Nil)
     })
 }
 
@@ -26,14 +26,14 @@ fn locks(draws: &Draws, operations: u64, value: impl Fn(u64) -> Edn) -> Imported
 fn held(history: &Imported) -> Vec<(usize, u64, u64)> {
     let ok = |at: &usize| {
         let o = &history.operations[*at];
-        o.function == Function::Acquire && o.outcome == Outcome::Ok
+        o.op.f == Function::Acquire && o.outcome == Outcome::Ok
     };
     let until = |at: usize| {
-        let mine = |o: &&duress_history::formats::ImportedOperation| o.process == history.operations[at].process;
+        let mine = |o: &&duress_history::formats::Operation| o.process == history.operations[at].process;
         let release = history.operations[at..]
             .iter()
             .filter(mine)
-            .find(|o| o.function == Function::Release && o.outcome != Outcome::Fail);
+            .find(|o| o.op.f == Function::Release && o.outcome != Outcome::Fail);
         release.map_or(u64::MAX, |o| o.invoked.index)
     };
     (0..history.operations.len()).filter(ok).map(|at| (at, end(&history.operations[at]), until(at))).collect()
@@ -45,8 +45,8 @@ fn semaphores_count_permits() {
     for n in 0..HISTORIES {
         let draws = draws(40, n);
         let permits = |n| match draws.below(&[4, n], 3) {
-            0 => Edn::Nil,
-            many => Edn::Int(many as i64),
+            0 => Value::Nil,
+            many => Value::Int(many as i64),
         };
         let history = locks(&draws, 4 + draws.below(&[0], 8), permits);
         let held = held(&history);
@@ -73,13 +73,13 @@ fn writers_hold_alone() {
     let mut tally = Tally::default();
     for n in 0..HISTORIES {
         let draws = draws(41, n);
-        let mode = |n| Edn::Keyword(if draws.below(&[4, n], 4) > 0 { "read" } else { "write" }.into());
+        let mode = |n| Value::Keyword(if draws.below(&[4, n], 4) > 0 { "read" } else { "write" }.into());
         let history = locks(&draws, 3 + draws.below(&[0], 6), mode);
         let held = held(&history);
         if held.is_empty() {
             continue;
         }
-        let writes = |at: usize| history.operations[at].argument == Edn::Keyword("write".into());
+        let writes = |at: usize| history.operations[at].argument == Value::Keyword("write".into());
         let wrong = held
             .iter()
             .any(|a| held.iter().any(|b| a.0 < b.0 && a.1 < b.2 && b.1 < a.2 && (writes(a.0) || writes(b.0))));
@@ -95,7 +95,7 @@ fn bypasses_are_pairs_of_requests() {
     let (mut tally, mut starved) = (Tally::default(), 0);
     for n in 0..HISTORIES {
         let draws = draws(42, n);
-        let history = locks(&draws, 2 + draws.below(&[0], 5), |_| Edn::Nil);
+        let history = locks(&draws, 2 + draws.below(&[0], 5), |_| Value::Nil);
         let held = held(&history);
         if held.is_empty() {
             continue;
@@ -107,10 +107,8 @@ fn bypasses_are_pairs_of_requests() {
         assert_eq!(figure(&report, "bypassed"), held.iter().filter(|a| by(a) > 0).count() as u64, "{n}: {report:?}");
         assert_eq!(figure(&report, "most_bypasses"), held.iter().map(by).max().unwrap());
         assert_eq!(report.verdict == Verdict::Invalid, overlap || held.iter().any(|a| by(a) > 0), "{n}: {report:?}");
-        let waits = |o: &&duress_history::formats::ImportedOperation| {
-            o.function == Function::Acquire
-                && o.completed.is_none()
-                && held.iter().any(|b| asked(b.0) > o.invoked.index)
+        let waits = |o: &&duress_history::formats::Operation| {
+            o.op.f == Function::Acquire && o.completed.is_none() && held.iter().any(|b| asked(b.0) > o.invoked.index)
         };
         assert_eq!(figure(&report, "starved"), history.operations.iter().filter(waits).count() as u64);
         starved += u64::from(figure(&report, "starved") > 0);

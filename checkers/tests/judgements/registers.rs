@@ -2,7 +2,7 @@
 
 use duress_checkers::Verdict;
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Imported, Value};
 
 use super::draw::{Asked, Draws, HISTORIES, Tally, draws, end, figure, history, judge};
 
@@ -29,8 +29,8 @@ fn registers(draws: &Draws, operations: u64, keys: u64, cas: bool) -> Imported {
         let near: Vec<i64> = writes.iter().copied().filter(|w| (*w - n as i64).abs() <= 2).collect();
         let from = if near.is_empty() || draws.below(&[5, n], 4) == 0 { writes } else { near };
         match draws.below(&[6, n], from.len() as u64 * 2 + 1) {
-            0 => Edn::Nil,
-            pick => Edn::Int(from[(pick as usize - 1) / 2]),
+            0 => Value::Nil,
+            pick => Value::Int(from[(pick as usize - 1) / 2]),
         }
     };
     history(draws, operations, processes, |n, _| {
@@ -39,12 +39,12 @@ fn registers(draws: &Draws, operations: u64, keys: u64, cas: bool) -> Imported {
             1 if kind(n) == 0 => Outcome::Fail,
             _ => Outcome::Ok,
         };
-        let to = Edn::Int(n as i64 + 1);
+        let to = Value::Int(n as i64 + 1);
         match kind(n) {
-            0 => Asked::new("read", Edn::Nil, outcome, value(n)),
+            0 => Asked::new("read", Value::Nil, outcome, value(n)),
             1 => Asked::new("write", to.clone(), outcome, to),
             _ => {
-                let pair = Edn::Vector(vec![value(n), to]);
+                let pair = Value::Vector(vec![value(n), to]);
                 Asked::new("cas", pair.clone(), outcome, pair)
             }
         }
@@ -54,16 +54,16 @@ fn registers(draws: &Draws, operations: u64, keys: u64, cas: bool) -> Imported {
 
 /// What surely happened, and each choice of what else did.
 fn did(history: &Imported) -> Vec<Did> {
-    let one = |(at, o): (usize, &duress_history::formats::ImportedOperation)| {
-        let (read, write) = match o.function {
+    let one = |(at, o): (usize, &duress_history::formats::Operation)| {
+        let (read, write) = match o.op.f {
             Function::Read => (Some(o.result.as_ref()?.as_int().unwrap_or(0)), None),
-            Function::Write => (None, o.argument.as_int()),
-            _ => match o.argument.as_sequence() {
+            Function::Write => (None, o.op.value.as_int()),
+            _ => match o.op.value.as_sequence() {
                 Some([from, to]) => (Some(from.as_int().unwrap_or(0)), to.as_int()),
                 _ => panic!("a cas without a pair"),
             },
         };
-        let key = o.key.as_ref().and_then(Edn::as_int).unwrap_or(0);
+        let key = o.op.key.as_ref().and_then(Value::as_int).unwrap_or(0);
         Some(Did { operation: at, process: o.process.0, key, read, write })
     };
     let all: Vec<Did> =
@@ -361,11 +361,11 @@ fn a_long_sequential_history_is_judged() {
         let key = draws.below(&[1, n], 4) as usize;
         if draws.below(&[2, n], 2) == 0 {
             held[key] = n as i64 + 1;
-            let value = Edn::Int(held[key]);
+            let value = Value::Int(held[key]);
             Asked::new("write", value.clone(), Outcome::Ok, value).of(key as i64)
         } else {
-            let value = if held[key] == 0 { Edn::Nil } else { Edn::Int(held[key]) };
-            Asked::new("read", Edn::Nil, Outcome::Ok, value).of(key as i64)
+            let value = if held[key] == 0 { Value::Nil } else { Value::Int(held[key]) };
+            Asked::new("read", Value::Nil, Outcome::Ok, value).of(key as i64)
         }
     });
     for model in ["sequential", "sequential-per-key", "causal", "session"] {

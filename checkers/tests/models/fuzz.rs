@@ -19,12 +19,12 @@ fn first() -> u64 {
 }
 
 /// The part of a history that a report calls contradictory.
-fn core(history: &Imported, report: &Report) -> Imported {
+fn core(history: &Run<'_>, report: &Report) -> Imported {
     let operations = report.core.iter().map(|at| history.operations[*at].clone()).collect();
     Imported { operations, ..history.clone() }
 }
 
-pub(crate) fn judge(model: &str, history: &Imported, certify: bool) -> Report {
+pub(crate) fn judge(model: &str, history: &Run<'_>, certify: bool) -> Report {
     let model = duress_checkers::models::named(model).expect("it is one of the models");
     model.check(history, &Settings { certify, ..Settings::default() })
 }

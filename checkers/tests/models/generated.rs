@@ -67,7 +67,7 @@ fn what_was_asked_for_is_there() {
             Request { operations: 600, clients: 8, keys: 3, indeterminate: 0.1, failed: 0.1, ..Request::default() };
         let history = imported(model, Seed(3), &request).expect("the model is known").history;
         let share = |outcome| history.operations.iter().filter(|o| o.outcome == outcome).count();
-        let keys: std::collections::BTreeSet<_> = history.operations.iter().map(|o| o.key.clone()).collect();
+        let keys: std::collections::BTreeSet<_> = history.operations.iter().map(|o| o.op.key.clone()).collect();
         assert_eq!(keys.len(), 3, "{model}");
         assert!((20..120).contains(&share(Outcome::Info)), "{model}: {}", share(Outcome::Info));
         assert!(share(Outcome::Fail) >= 20, "{model}: {}", share(Outcome::Fail));

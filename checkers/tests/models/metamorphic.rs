@@ -3,7 +3,7 @@
 use duress_checkers::Verdict;
 use duress_checkers::generate::models;
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Imported, Moment};
+use duress_history::formats::{Imported, Moment, Value};
 use duress_seed::Seed;
 
 use super::fuzz::{count, judge};
@@ -15,22 +15,24 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 /// Histories that say nothing are neither.
-fn is_valid(model: &str, history: &Imported) -> bool {
+fn is_valid(model: &str, history: &Run<'_>) -> bool {
     judge(model, history, false).verdict != Verdict::Invalid
 }
 
 /// Every number of a value replaced.
-fn renamed(value: &Edn, rename: &impl Fn(i64) -> i64) -> Edn {
-    let all = |items: &[Edn]| items.iter().map(|item| renamed(item, rename)).collect();
+fn renamed(value: &Value, rename: &impl Fn(i64) -> i64) -> Value {
+    let all = |items: &[Value]| items.iter().map(|item| renamed(item, rename)).collect();
     match value {
-        Edn::Int(number) => Edn::Int(rename(*number)),
-        Edn::Vector(items) => Edn::Vector(all(items)),
-        Edn::Set(items) => {
-            let mut items: Vec<Edn> = all(items);
+        Value::Int(number) => Value::Int(rename(*number)),
+        Value::Vector(items) => Value::Vector(all(items)),
+        Value::Set(items) => {
+            let mut items: Vec<Value> = all(items);
             items.sort();
-            Edn::Set(items)
+            Value::Set(items)
         }
-        Edn::Text(text) => Edn::Text(text.chars().map(|c| if c == 'a' { 'ü' } else { c }).collect::<String>().into()),
+        Value::Text(text) => {
+            Value::Text(text.chars().map(|c| if c == 'a' { 'ü' } else { c }).collect::<String>().into())
+        }
         other => other.clone(),
     }
 }
@@ -48,7 +50,7 @@ fn renaming_values_changes_nothing() {
             let mut other = history.clone();
             let rename = |n: i64| if ordered { n * 3 + 7 } else { 1_000_003 - n * 17 };
             for operation in &mut other.operations {
-                operation.argument = renamed(&operation.argument, &rename);
+                operation.op.value = renamed(&operation.op.value, &rename);
                 operation.result = operation.result.as_ref().map(|result| renamed(result, &rename));
             }
             assert_eq!(is_valid(model, &history), is_valid(model, &other), "{model} seed {seed}: {history:#?}");
@@ -57,7 +59,7 @@ fn renaming_values_changes_nothing() {
 }
 
 /// The history with every moment moved; the operations' order follows.
-fn moved(history: &Imported, place: impl Fn(u64) -> u64) -> Imported {
+fn moved(history: &Run<'_>, place: impl Fn(u64) -> u64) -> Imported {
     let mut other = history.clone();
     let to = |moment: Moment| Moment { index: place(moment.index), ..moment };
     for operation in &mut other.operations {
@@ -123,19 +125,19 @@ fn dropping_an_operation_that_nobody_needs_changes_nothing() {
     for model in models() {
         for seed in seeds() {
             let history = tiny::history(model, Seed(seed));
-            let without = |keep: &dyn Fn(&duress_history::formats::ImportedOperation) -> bool| {
+            let without = |keep: &dyn Fn(&duress_history::formats::Operation) -> bool| {
                 let operations = history.operations.iter().filter(|o| keep(o)).cloned().collect();
                 Imported { operations, ..history.clone() }
             };
             let valid = is_valid(model, &history);
             // What failed tells nothing, but a cas.
-            let rest = without(&|o| o.outcome != Outcome::Fail || o.function.name() == "cas");
+            let rest = without(&|o| o.outcome != Outcome::Fail || o.op.f.name() == "cas");
             assert_eq!(valid, is_valid(model, &rest), "{model} seed {seed}: {history:#?}");
             // What is pending only ever helps.
             let rest = without(&|o| o.outcome != Outcome::Info);
             assert!(valid || !is_valid(model, &rest), "{model} seed {seed}: {history:#?}");
             // Reads that don't return tell nothing.
-            let rest = without(&|o| o.outcome != Outcome::Info || !o.function.reads());
+            let rest = without(&|o| o.outcome != Outcome::Info || !o.op.f.reads());
             assert_eq!(valid, is_valid(model, &rest), "{model} seed {seed}: {history:#?}");
         }
     }

@@ -4,7 +4,7 @@
 use duress_checkers::Verdict;
 use duress_checkers::generate::models;
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Failed, Imported, ImportedOperation, NilRead};
+use duress_history::formats::{Failed, Imported, NilRead, Operation, Value};
 use duress_seed::Seed;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use todc_utils::linearizability::WGLChecker;
@@ -22,13 +22,13 @@ fn plain(model: &str, seed: u64) -> Imported {
     history.conventions.failed = Failed::Drop;
     let silent = history.conventions.nil_read == NilRead::Unknown;
     history.operations.retain(|o| o.outcome == Outcome::Ok);
-    history.operations.retain(|o| !(silent && o.function.reads() && o.result == Some(Edn::Nil)));
+    history.operations.retain(|o| !(silent && o.op.f.reads() && o.result == Some(Value::Nil)));
     history
 }
 
 /// An operation of a model, and whether a nil inside its result tells nothing.
 #[derive(Clone, Debug, PartialEq)]
-struct Asked(&'static str, bool, ImportedOperation);
+struct Asked(&'static str, bool, Operation);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Object(State);
@@ -39,13 +39,13 @@ fn start(model: &str) -> State {
 
 impl SequentialSpec for Object {
     type Op = Asked;
-    type Ret = Edn;
+    type Ret = Value;
 
-    fn invoke(&mut self, _: &Asked) -> Edn {
+    fn invoke(&mut self, _: &Asked) -> Value {
         unreachable!("every operation has returned")
     }
 
-    fn is_valid_step(&mut self, Asked(model, unknown, operation): &Asked, ret: &Edn) -> bool {
+    fn is_valid_step(&mut self, Asked(model, unknown, operation): &Asked, ret: &Value) -> bool {
         match step(model, *unknown, &self.0, operation, Some(ret)) {
             Some(after) => {
                 self.0 = after;
@@ -58,7 +58,7 @@ impl SequentialSpec for Object {
 
 /// Every operation's invocation and return, in order: the moment, the operation, whether it is the
 /// return.
-fn events(history: &Imported) -> Vec<(u64, &ImportedOperation, bool)> {
+fn events(history: &Run<'_>) -> Vec<(u64, &Operation, bool)> {
     let mut events = Vec::new();
     for operation in &history.operations {
         events.push((operation.invoked.index, operation, false));
@@ -68,7 +68,7 @@ fn events(history: &Imported) -> Vec<(u64, &ImportedOperation, bool)> {
     events
 }
 
-fn stateright(model: &'static str, history: &Imported) -> bool {
+fn stateright(model: &'static str, history: &Run<'_>) -> bool {
     let unknown = history.conventions.nil_read == NilRead::Unknown;
     let mut tester = LinearizabilityTester::new(Object(start(model)));
     for (_, operation, returns) in events(history) {
@@ -103,9 +103,9 @@ impl Specification for Plain {
     }
 }
 
-fn todc(model: &'static str, history: &Imported) -> bool {
+fn todc(model: &'static str, history: &Run<'_>) -> bool {
     let unknown = history.conventions.nil_read == NilRead::Unknown;
-    let action = |(_, operation, returns): (u64, &ImportedOperation, bool)| {
+    let action = |(_, operation, returns): (u64, &Operation, bool)| {
         let asked = Asked(model, unknown, operation.clone());
         (operation.process.0 as usize, if returns { Action::Response(asked) } else { Action::Call(asked) })
     };

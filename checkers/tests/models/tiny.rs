@@ -1,9 +1,7 @@
 //! Tiny random histories of any model: random calls over random intervals, results as an object
 //! would give them, then some of them changed.
 
-use duress_history::formats::{
-    Conventions, Edn, Failed, Format, Function, Imported, ImportedOperation, Moment, NilRead,
-};
+use duress_history::formats::{Conventions, Failed, Format, Function, Imported, Moment, NilRead, Operation, Value};
 use duress_history::{Outcome, Process};
 use duress_seed::Seed;
 
@@ -23,48 +21,48 @@ fn value(draws: &Draws, n: u64, what: u64) -> i64 {
     if draws.below(&[4], 2) == 0 { n as i64 + 1 } else { draws.below(&[what, n], 3) as i64 + 1 }
 }
 
-fn call(model: &str, draws: &Draws, n: u64, held: bool) -> (Function, Edn) {
-    let int = |what| Edn::Int(value(draws, n, what));
-    let text = |what| Edn::Text(["a", "b", "ab"][draws.below(&[what, n], 3) as usize].into());
+fn call(model: &str, draws: &Draws, n: u64, held: bool) -> (Function, Value) {
+    let int = |what| Value::Int(value(draws, n, what));
+    let text = |what| Value::Text(["a", "b", "ab"][draws.below(&[what, n], 3) as usize].into());
     let reads = draws.below(&[5], 3) + 2;
     let draw = draws.below(&[20, n], 8);
     let (name, argument) = match (model, draw) {
-        ("register" | "cas-register" | "counter", _) if draw < reads => ("read", Edn::Nil),
-        ("cas-register", 5..) => ("cas", Edn::Vector(vec![int(21), Edn::Int(value(draws, n, 22))])),
+        ("register" | "cas-register" | "counter", _) if draw < reads => ("read", Value::Nil),
+        ("cas-register", 5..) => ("cas", Value::Vector(vec![int(21), Value::Int(value(draws, n, 22))])),
         ("register" | "cas-register", _) => ("write", int(21)),
-        ("counter", _) => ("add", Edn::Int(draws.below(&[21, n], 4) as i64 - 1)),
+        ("counter", _) => ("add", Value::Int(draws.below(&[21, n], 4) as i64 - 1)),
         ("multi-register", _) => {
             let all = (0..1 + draws.below(&[22, n], 2)).map(|k| {
-                let register = Edn::Int(draws.below(&[23, n, k], 3) as i64);
+                let register = Value::Int(draws.below(&[23, n, k], 3) as i64);
                 let reads = draws.below(&[24, n, if draw < 6 { 0 } else { k }], 2) == 0;
-                let (what, value) = if reads { ("r", Edn::Nil) } else { ("w", int(25)) };
-                Edn::Vector(vec![Edn::Keyword(what.into()), register, value])
+                let (what, value) = if reads { ("r", Value::Nil) } else { ("w", int(25)) };
+                Value::Vector(vec![Value::Keyword(what.into()), register, value])
             });
-            ("txn", Edn::Vector(all.collect()))
+            ("txn", Value::Vector(all.collect()))
         }
         ("mutex" | "owned-mutex" | "reentrant-mutex" | "lock", _) => {
             let wrong = draws.below(&[26, n], 6) == 0;
-            (if held != wrong { "release" } else { "acquire" }, Edn::Nil)
+            (if held != wrong { "release" } else { "acquire" }, Value::Nil)
         }
         ("set", 0..=2) => ("add", int(21)),
-        ("set", 3) if draws.below(&[6], 2) == 0 => ("remove", Edn::Int(draws.below(&[27, n], 4) as i64 + 1)),
-        ("set", 4 | 5) if draws.below(&[7], 3) > 0 => ("contains", Edn::Int(draws.below(&[27, n], 4) as i64 + 1)),
-        ("set", _) if draws.below(&[8], 2) == 0 => ("read", Edn::Nil),
-        ("set", _) => ("contains", Edn::Int(draws.below(&[27, n], 4) as i64 + 1)),
-        ("queue", 4..) => ("dequeue", Edn::Nil),
+        ("set", 3) if draws.below(&[6], 2) == 0 => ("remove", Value::Int(draws.below(&[27, n], 4) as i64 + 1)),
+        ("set", 4 | 5) if draws.below(&[7], 3) > 0 => ("contains", Value::Int(draws.below(&[27, n], 4) as i64 + 1)),
+        ("set", _) if draws.below(&[8], 2) == 0 => ("read", Value::Nil),
+        ("set", _) => ("contains", Value::Int(draws.below(&[27, n], 4) as i64 + 1)),
+        ("queue", 4..) => ("dequeue", Value::Nil),
         ("queue", _) => ("enqueue", int(21)),
-        ("stack", 4..) => ("pop", Edn::Nil),
+        ("stack", 4..) => ("pop", Value::Nil),
         ("stack", _) => ("push", int(21)),
-        ("priority-queue", 4..) => ("extract-min", Edn::Nil),
+        ("priority-queue", 4..) => ("extract-min", Value::Nil),
         ("priority-queue", _) if draws.below(&[4], 2) == 0 => {
             // Each once, in no order.
-            ("insert", Edn::Int((draws.below(&[28, n], 50) * 16 + n) as i64))
+            ("insert", Value::Int((draws.below(&[28, n], 50) * 16 + n) as i64))
         }
         ("priority-queue", _) => ("insert", int(21)),
         ("append-log", 0..=3) => ("append", int(21)),
-        ("append-log", 4 | 5) => ("get", Edn::Int(draws.below(&[29, n], 4) as i64)),
-        ("append-log", _) => ("read", Edn::Nil),
-        ("kv", 0..=2) => ("get", Edn::Nil),
+        ("append-log", 4 | 5) => ("get", Value::Int(draws.below(&[29, n], 4) as i64)),
+        ("append-log", _) => ("read", Value::Nil),
+        ("kv", 0..=2) => ("get", Value::Nil),
         ("kv", 3) => ("put", text(21)),
         _ => ("append", text(21)),
     };
@@ -72,25 +70,25 @@ fn call(model: &str, draws: &Draws, n: u64, held: bool) -> (Function, Edn) {
 }
 
 /// Some other result for a call.
-fn corrupted(model: &str, function: &Function, result: &Edn, draws: &Draws, n: u64) -> Edn {
+fn corrupted(model: &str, function: &Function, result: &Value, draws: &Draws, n: u64) -> Value {
     let draw = draws.below(&[40, n], 4);
     match (model, result) {
-        (_, Edn::Int(int)) => Edn::Int(int + if draw.is_multiple_of(2) { 1 } else { -1 }),
-        ("queue" | "stack" | "priority-queue", Edn::Nil) => Edn::Int(draw as i64 + 1),
-        ("append-log", Edn::Nil) => Edn::Int(draw as i64 + 1),
-        ("append-log", Edn::Vector(items)) if *function == Function::Append => {
-            Edn::Vector(vec![Edn::Int(draw as i64), items[1].clone()])
+        (_, Value::Int(int)) => Value::Int(int + if draw.is_multiple_of(2) { 1 } else { -1 }),
+        ("queue" | "stack" | "priority-queue", Value::Nil) => Value::Int(draw as i64 + 1),
+        ("append-log", Value::Nil) => Value::Int(draw as i64 + 1),
+        ("append-log", Value::Vector(items)) if *function == Function::Append => {
+            Value::Vector(vec![Value::Int(draw as i64), items[1].clone()])
         }
-        (_, Edn::Bool(is)) => Edn::Bool(!is),
-        (_, Edn::Set(items)) => Edn::Set(items.iter().skip(1).cloned().collect()),
-        ("append-log", Edn::Vector(items)) => Edn::Vector(items.iter().rev().cloned().collect()),
-        (_, Edn::Text(text)) => Edn::Text(format!("{text}{}", ["a", "b", "ab", ""][draw as usize]).into()),
-        ("multi-register", Edn::Vector(steps)) => Edn::Vector(
+        (_, Value::Bool(is)) => Value::Bool(!is),
+        (_, Value::Set(items)) => Value::Set(items.iter().skip(1).cloned().collect()),
+        ("append-log", Value::Vector(items)) => Value::Vector(items.iter().rev().cloned().collect()),
+        (_, Value::Text(text)) => Value::Text(format!("{text}{}", ["a", "b", "ab", ""][draw as usize]).into()),
+        ("multi-register", Value::Vector(steps)) => Value::Vector(
             steps
                 .iter()
                 .map(|step| match step.as_sequence() {
-                    Some([what, register, Edn::Int(value)]) if *what == Edn::Keyword("r".into()) => {
-                        Edn::Vector(vec![what.clone(), register.clone(), Edn::Int(value % 3 + 1)])
+                    Some([what, register, Value::Int(value)]) if *what == Value::Keyword("r".into()) => {
+                        Value::Vector(vec![what.clone(), register.clone(), Value::Int(value % 3 + 1)])
                     }
                     _ => step.clone(),
                 })
@@ -160,16 +158,16 @@ pub(crate) fn history(model: &str, seed: Seed) -> Imported {
     let mut order: Vec<usize> = (0..calls.len()).collect();
     order.sort_by_key(|at| (calls[*at].effect, *at));
     let mut state = State::default();
-    let mut asked: Vec<Option<(Function, Edn, Edn)>> = (0..calls.len()).map(|_| None).collect();
+    let mut asked: Vec<Option<(Function, Value, Value)>> = (0..calls.len()).map(|_| None).collect();
     for at in order {
         let call = &calls[at];
         let (function, argument) = self::call(model, &draws, at as u64, state.holder == Some(call.process));
-        let mut result = Edn::Nil;
+        let mut result = Value::Nil;
         if call.effect != u64::MAX && call.outcome != Outcome::Fail {
             result = answer(model, &mut state, call.process, &function, &argument).unwrap_or_default();
         }
-        if model == "lock" && function == Function::Acquire && result == Edn::Nil {
-            result = Edn::Int(draws.below(&[15, at as u64], 6) as i64);
+        if model == "lock" && function == Function::Acquire && result == Value::Nil {
+            result = Value::Int(draws.below(&[15, at as u64], 6) as i64);
         }
         if model == "append-log" && function == Function::Append && draws.below(&[9], 2) == 0 {
             result = argument.clone();
@@ -187,14 +185,14 @@ pub(crate) fn history(model: &str, seed: Seed) -> Imported {
             }
         }
     }
-    let mut operations: Vec<ImportedOperation> = Vec::new();
+    let mut operations: Vec<Operation> = Vec::new();
     for (at, asked) in asked.into_iter().enumerate() {
         let Some((function, argument, result)) = asked else { continue };
         let invoked = Moment { index: place[at].0 as u64, time_ns: None, line: place[at].0 + 1 };
         let outcome = calls[at].outcome;
         // Every second failed cas saw something else; the others were refused.
-        let error = (outcome == Outcome::Fail && at % 2 == 0).then(|| Edn::Keyword("refused".into()));
-        operations.push(ImportedOperation {
+        let error = (outcome == Outcome::Fail && at % 2 == 0).then(|| Value::Keyword("refused".into()));
+        operations.push(Operation {
             process: Process(calls[at].process),
             function,
             key: None,

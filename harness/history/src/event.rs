@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::{Host, Op, Process, Ret, Time};
+use crate::{Host, Op, Process, Time, Value};
 
 /// One thing that happened, and when. Events of a history are in the order of their times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum EventKind {
     Evidence(Evidence),
     /// A node said something of itself out of band.
     Observation(NodeReport),
+    /// Something else that a node said of itself, or that was observed of it.
+    Fact(Fact),
     /// The run enters a phase.
     Phase {
         /// Which one.
@@ -59,8 +61,9 @@ pub struct Header {
 }
 
 impl Header {
-    /// The version that this crate writes, and the newest that it reads.
-    pub const VERSION: u32 = 1;
+    /// The version that this crate writes, and the newest that it reads. Version 1 had a closed list
+    /// of nine operations.
+    pub const VERSION: u32 = 2;
 }
 
 /// Who a process is.
@@ -109,6 +112,7 @@ impl fmt::Display for Outcome {
 
 /// The end of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "stored::Completion")]
 pub struct Completion {
     /// Who asked.
     pub process: Process,
@@ -117,22 +121,66 @@ pub struct Completion {
     /// What was asked.
     #[serde(flatten)]
     pub op: Op,
-    /// What it gave back, if it happened.
-    #[serde(skip_serializing_if = "is_done", default)]
-    pub ret: Ret,
+    /// What it gave back, if it happened; `nil` is nothing but success, or a value that is `nil`.
+    #[serde(skip_serializing_if = "Value::is_nil")]
+    pub result: Value,
     /// Why it did not succeed: a short stable name such as `timeout` or `lock-held`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SmolStr>,
     /// The node that answered.
-    #[serde(rename = "by", skip_serializing_if = "Option::is_none", default)]
+    #[serde(rename = "by", skip_serializing_if = "Option::is_none")]
     pub node: Option<Host>,
     /// The term in which it answered.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<u64>,
 }
 
-fn is_done(ret: &Ret) -> bool {
-    *ret == Ret::Done
+/// Completions as they are stored, in format 1 too.
+mod stored {
+    use serde::Deserialize;
+    use smol_str::SmolStr;
+
+    use crate::{Host, Op, Outcome, Process, Value};
+
+    #[derive(Deserialize)]
+    pub(super) struct Completion {
+        process: Process,
+        outcome: Outcome,
+        #[serde(flatten)]
+        op: Op,
+        #[serde(default)]
+        result: Value,
+        #[serde(default)]
+        ret: Option<Ret>,
+        #[serde(default)]
+        error: Option<SmolStr>,
+        #[serde(default)]
+        by: Option<Host>,
+        #[serde(default)]
+        term: Option<u64>,
+    }
+
+    /// A result of format 1.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Ret {
+        Done,
+        Value(Value),
+        Elements(Value),
+        Token(Value),
+    }
+
+    impl From<Completion> for super::Completion {
+        fn from(stored: Completion) -> super::Completion {
+            let Completion { process, outcome, op, result, ret, error, by: node, term } = stored;
+            let result = match ret {
+                None => result,
+                Some(Ret::Done) => Value::Nil,
+                Some(Ret::Value(value) | Ret::Elements(value) | Ret::Token(value)) => value,
+            };
+            super::Completion { process, outcome, op, result, error, node, term }
+        }
+    }
 }
 
 /// Whether a fault begins or ends.
@@ -203,6 +251,20 @@ pub struct NodeReport {
     /// Digest of everything committed up to `index`.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "hex")]
     pub digest: Option<u64>,
+}
+
+/// Something that a node said of itself, or that was observed of it, out of band: that it is in the
+/// critical section, that it decided commit, that it holds token 7. What many systems have (roles,
+/// terms, digests) is a [`NodeReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Which node.
+    pub node: Host,
+    /// What it is about: a short stable name such as `holds-token`.
+    pub what: SmolStr,
+    /// What it says.
+    #[serde(default)]
+    pub value: Value,
 }
 
 /// The parts of a run.

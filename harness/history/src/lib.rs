@@ -9,13 +9,18 @@ mod event;
 pub mod formats;
 pub mod jsonl;
 mod op;
+mod operation;
 mod pair;
+mod value;
 
 pub use event::{
-    Client, Completion, Event, EventKind, Evidence, FaultEvent, Header, Invocation, NodeReport, Outcome, Phase, Stage,
+    Client, Completion, Event, EventKind, Evidence, Fact, FaultEvent, Header, Invocation, NodeReport, Outcome, Phase,
+    Stage,
 };
-pub use op::{Op, Process, Ret, Value};
-pub use pair::{Malformed, Operation, operations};
+pub use op::{Function, Op, Process};
+pub use operation::{Conventions, Failed, Known, Moment, NilRead, Operation};
+pub use pair::{Malformed, operations};
+pub use value::Value;
 
 /// The name of a host: a node (`n1`) or a client host (`c1`).
 pub type Host = smol_str::SmolStr;

@@ -4,33 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::{Client, Event, EventKind, Host, Op, Outcome, Process, Ret, Time};
-use smol_str::SmolStr;
-
-/// One operation, from invocation to completion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// Who asked.
-    pub process: Process,
-    /// Where it ran and whom it asked first, when that is known.
-    pub client: Option<Client>,
-    /// What was asked.
-    pub op: Op,
-    /// When it was asked.
-    pub invoked: Time,
-    /// When it ended; `None` if its end was never recorded.
-    pub completed: Option<Time>,
-    /// How it ended; an end never recorded counts as [`Outcome::Info`].
-    pub outcome: Outcome,
-    /// What it gave back, if it happened.
-    pub ret: Ret,
-    /// Why it did not succeed.
-    pub error: Option<SmolStr>,
-    /// The node that answered.
-    pub node: Option<Host>,
-    /// The term in which it answered.
-    pub term: Option<u64>,
-}
+use crate::{Event, EventKind, Moment, Operation, Outcome, Process, Time, Value};
 
 /// A history that no run can have produced. Positions count events from zero.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -71,7 +45,8 @@ pub enum Malformed {
     },
 }
 
-/// The operations of a history, in the order of their invocations.
+/// The operations of a history, in the order of their invocations. Lines are those that the events
+/// have when they are stored.
 pub fn operations(events: &[Event]) -> Result<Vec<Operation>, Malformed> {
     let mut found: Vec<Operation> = Vec::new();
     // process → (position of its invocation, index in `found`)
@@ -82,6 +57,7 @@ pub fn operations(events: &[Event]) -> Result<Vec<Operation>, Malformed> {
             return Err(Malformed::Backwards { at });
         }
         last = event.time;
+        let moment = Moment { index: at as u64, time_ns: i64::try_from(event.time.0).ok(), line: at + 1 };
         match &event.kind {
             EventKind::Invoke(invocation) => {
                 let process = invocation.process;
@@ -92,10 +68,10 @@ pub fn operations(events: &[Event]) -> Result<Vec<Operation>, Malformed> {
                     process,
                     client: invocation.client.clone(),
                     op: invocation.op.clone(),
-                    invoked: event.time,
+                    result: None,
+                    invoked: moment,
                     completed: None,
                     outcome: Outcome::Info,
-                    ret: Ret::Done,
                     error: None,
                     node: None,
                     term: None,
@@ -108,10 +84,13 @@ pub fn operations(events: &[Event]) -> Result<Vec<Operation>, Malformed> {
                 if operation.op != completion.op {
                     return Err(Malformed::Different { at, earlier, process });
                 }
-                operation.completed = Some(event.time);
+                operation.completed = Some(moment);
                 operation.outcome = completion.outcome;
-                operation.ret = completion.ret.clone();
-                operation.error = completion.error.clone();
+                operation.result = (completion.outcome == Outcome::Ok).then(|| match &completion.result {
+                    Value::Nil => operation.op.value.clone(),
+                    result => result.clone(),
+                });
+                operation.error = completion.error.clone().map(Value::Keyword);
                 operation.node = completion.node.clone();
                 operation.term = completion.term;
             }

@@ -4,33 +4,42 @@ use duress_history::*;
 use proptest::prelude::*;
 
 fn value() -> impl Strategy<Value = Value> {
-    prop_oneof![
+    let name = || "[a-z#][a-z#\\-]{0,8}".prop_map(smol_str::SmolStr::from);
+    let leaf = prop_oneof![
         Just(Value::Nil),
+        any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
-        "[a-z\"\\\\\n]{0,8}".prop_map(|t| Value::Text(t.into()))
-    ]
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| Value::Number(format!("{f:?}").into())),
+        Just(Value::Number("1/3".into())),
+        any::<char>().prop_filter("no space", |c| !c.is_whitespace()).prop_map(Value::Char),
+        "[a-z\"\\\\\n]{0,8}".prop_map(|t| Value::Text(t.into())),
+        Just(Value::Text("r".into())),
+        Just(Value::keyword("r")),
+        Just(Value::keyword("lease-ms")),
+        "x[a-z]{0,5}".prop_map(|t| Value::Symbol(t.into())),
+        "[a-z][a-z-]{0,5}".prop_map(|t| Value::Keyword(t.into())),
+    ];
+    leaf.prop_recursive(3, 16, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Vector),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::btree_set(inner.clone(), 0..4).prop_map(|s| Value::Set(s.into_iter().collect())),
+            prop::collection::btree_map(inner.clone(), inner.clone(), 0..4)
+                .prop_map(|m| Value::Map(m.into_iter().collect())),
+            (name(), inner)
+                .prop_map(|(tag, value)| Value::Tagged(format!("t{}", tag.replace('#', "x")).into(), Box::new(value))),
+        ]
+    })
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let name = || "[a-z][0-9]".prop_map(smol_str::SmolStr::from);
-    prop_oneof![
-        name().prop_map(|key| Op::Read { key }),
-        (name(), value()).prop_map(|(key, value)| Op::Write { key, value }),
-        (name(), value(), value()).prop_map(|(key, from, to)| Op::Cas { key, from, to }),
-        any::<i64>().prop_map(|element| Op::Add { element }),
-        Just(Op::Elements),
-        (name(), any::<u64>()).prop_map(|(lock, lease_ms)| Op::Acquire { lock, lease_ms }),
-        (name(), any::<u64>(), any::<u64>()).prop_map(|(lock, token, work_ms)| Op::Access { lock, token, work_ms }),
-    ]
-}
-
-fn ret() -> impl Strategy<Value = Ret> {
-    prop_oneof![
-        Just(Ret::Done),
-        value().prop_map(Ret::Value),
-        prop::collection::vec(any::<i64>(), 0..5).prop_map(Ret::Elements),
-        any::<u64>().prop_map(Ret::Token),
-    ]
+    let functions = ["read", "write", "cas", "add", "acquire", "renew", "access", "txn", "nobody-knows-it"];
+    (prop::sample::select(functions.to_vec()), prop::option::of(value()), value()).prop_map(|(f, key, value)| Op {
+        f: Function::named(f),
+        key,
+        value,
+    })
 }
 
 fn kind() -> impl Strategy<Value = EventKind> {
@@ -42,14 +51,14 @@ fn kind() -> impl Strategy<Value = EventKind> {
             client,
             op
         })),
-        (any::<u64>(), op(), ret(), prop::option::of(host()), prop::option::of(any::<u64>())).prop_map(
-            |(p, op, ret, node, term)| {
+        (any::<u64>(), op(), value(), prop::option::of(host()), prop::option::of(any::<u64>())).prop_map(
+            |(p, op, result, node, term)| {
                 let error = term.map(|_| "timeout".into());
                 EventKind::Complete(Completion {
                     process: Process(p),
                     outcome: Outcome::Ok,
                     op,
-                    ret,
+                    result,
                     error,
                     node,
                     term,
@@ -74,6 +83,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
             let term = digest.map(|d| d / 2);
             EventKind::Observation(NodeReport { node, role: None, leads, term, leader: None, index: term, digest })
         }),
+        (host(), value()).prop_map(|(node, value)| EventKind::Fact(Fact { node, what: "holds-token".into(), value })),
         Just(EventKind::Phase { phase: Phase::Main }),
     ]
 }
@@ -114,7 +124,7 @@ proptest! {
 
 #[test]
 fn errors_have_their_place() {
-    let error = jsonl::read(&b"\n{\"time\":1,\"type\":\"invoke\",\"process\":0,\"f\":\"raed\",\"key\":\"k\"}\n"[..])
+    let error = jsonl::read(&b"\n{\"time\":1,\"type\":\"invoke\",\"process\":0,\"F\":\"read\",\"key\":\"k\"}\n"[..])
         .unwrap_err();
     assert!(error.to_string().starts_with("line 2, column "), "{error}");
     let deep = [vec![b'['; 1 << 20], b"\n".to_vec()].concat();
@@ -123,16 +133,46 @@ fn errors_have_their_place() {
     assert!(matches!(jsonl::read(&newer[..]), Err(jsonl::ReadError::Version { found: 99 })));
 }
 
+/// What an operation and its result of format 1 are now.
+#[test]
+fn format_1_is_still_read() {
+    let lines = [
+        (r#""f":"read","key":"x""#, r#""ret":{"value":"a"}"#, "read x", r#""a""#),
+        (r#""f":"write","key":"x","value":3"#, r#""#, "write x = 3", "3"),
+        (r#""f":"cas","key":"x","from":null,"to":3"#, r#""ret":"done""#, "cas x nil -> 3", "[nil 3]"),
+        (r#""f":"add","element":7"#, r#""#, "add 7", "7"),
+        (r#""f":"elements""#, r#""ret":{"elements":[1,2]}"#, "read", "[1 2]"),
+        (r#""f":"acquire","lock":"l","lease_ms":50"#, r#""ret":{"token":4}"#, "acquire l for 50 ms", "4"),
+        (r#""f":"renew","lock":"l","token":4,"lease_ms":50"#, "", "renew l token 4", "{:lease-ms 50, :token 4}"),
+        (r#""f":"release","lock":"l","token":4"#, "", "release l token 4", "4"),
+        (r#""f":"access","lock":"l","token":4,"work_ms":9"#, "", "access l token 4", "{:token 4, :work-ms 9}"),
+    ];
+    for (asked, answered, shown, result) in lines {
+        let comma = if answered.is_empty() { "" } else { "," };
+        let text = format!(
+            "{{\"time\":1,\"type\":\"invoke\",\"process\":0,{asked}}}\n\
+             {{\"time\":2,\"type\":\"complete\",\"process\":0,\"outcome\":\"ok\",{asked}{comma}{answered}}}\n"
+        );
+        let found = operations(&jsonl::read(text.as_bytes()).unwrap().events).unwrap();
+        assert_eq!(found[0].op.to_string(), shown);
+        assert_eq!(found[0].result.as_ref().unwrap().to_string(), result, "{asked}");
+        let options = formats::Options { format: Some(formats::Format::JsonLines), ..formats::Options::default() };
+        let imported = formats::read(text.as_bytes(), &options).unwrap();
+        assert_eq!(imported.operations, found);
+    }
+}
+
 #[test]
 fn impossible_orders_are_refused() {
-    let invoke =
-        |p| EventKind::Invoke(Invocation { process: Process(p), client: None, op: Op::Read { key: "k".into() } });
+    let invoke = |p| {
+        EventKind::Invoke(Invocation { process: Process(p), client: None, op: Op::on(Function::Read, "k", Value::Nil) })
+    };
     let complete = |p, key: &str| {
         EventKind::Complete(Completion {
             process: Process(p),
             outcome: Outcome::Ok,
-            op: Op::Read { key: key.into() },
-            ret: Ret::Value(Value::Nil),
+            op: Op::on(Function::Read, key, Value::Nil),
+            result: Value::Nil,
             error: None,
             node: None,
             term: None,

@@ -1,7 +1,7 @@
 //! The operations that show a violation, as intervals that overlap where they did.
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Imported, ImportedOperation, Known};
+use duress_history::formats::{Value, Imported, Operation, Known};
 
 /// No timeline has more operations: beyond that nobody sees anything.
 const MAX_ROWS: usize = 200;
@@ -47,10 +47,10 @@ impl Timeline {
     /// The timeline of the operations with these indices; the last ones, if there are too many.
     pub fn new(history: &Imported, operations: &[usize]) -> Timeline {
         let left_out = operations.len().saturating_sub(MAX_ROWS);
-        let mut chosen: Vec<&ImportedOperation> =
+        let mut chosen: Vec<&Operation> =
             operations[left_out..].iter().filter_map(|at| history.operations.get(*at)).collect();
         chosen.sort_by_key(|operation| operation.invoked.index);
-        let end = |operation: &ImportedOperation| match operation.outcome {
+        let end = |operation: &Operation| match operation.outcome {
             Outcome::Info => None,
             _ => operation.completed,
         };
@@ -62,7 +62,7 @@ impl Timeline {
         moments.sort_unstable();
         moments.dedup();
         let column = |index: u64| moments.partition_point(|moment| *moment < index);
-        let row = |operation: &&ImportedOperation| Row {
+        let row = |operation: &&Operation| Row {
             process: operation.process.0,
             key: operation.key.as_ref().map_or(String::new(), |key| short(&key.to_string())),
             words: words(operation, history),
@@ -119,19 +119,19 @@ fn bar(from: usize, to: Option<usize>, width: usize) -> String {
 }
 
 /// An operation and its answer: `write 5`, `read → 3`, `cas [1 2] failed`.
-fn words(operation: &ImportedOperation, history: &Imported) -> String {
-    let mut words = operation.function.to_string();
-    if operation.argument != Edn::Nil {
-        words = format!("{words} {}", operation.argument);
+fn words(operation: &Operation, history: &Imported) -> String {
+    let mut words = operation.op.f.to_string();
+    if operation.op.value != Value::Nil {
+        words = format!("{words} {}", operation.op.value);
     }
     let end = match (operation.known(history.conventions), operation.outcome) {
         (_, Outcome::Fail) => " failed".to_string(),
         (_, Outcome::Info) => " (unknown whether)".to_string(),
-        (Known::Happened(result), _) if *result != operation.argument => match (result, operation.function.reads()) {
-            (Edn::Nil, false) => String::new(),
+        (Known::Happened(result), _) if *result != operation.op.value => match (result, operation.op.f.reads()) {
+            (Value::Nil, false) => String::new(),
             _ => format!(" → {result}"),
         },
-        _ if operation.function.reads() => format!(" → {}", operation.result.clone().unwrap_or_default()),
+        _ if operation.op.f.reads() => format!(" → {}", operation.result.clone().unwrap_or_default()),
         _ => String::new(),
     };
     format!("{}{}", short(&words), short(&end))

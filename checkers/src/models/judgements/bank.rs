@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, of_key, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const BANK: Judgement = Judgement {
     name: "bank",
@@ -27,19 +27,19 @@ pub(in super::super) const BANK_OVERDRAFT: Judgement = Judgement {
 };
 
 /// A read, as the operation and its balances.
-type Read<'h> = (usize, BTreeMap<&'h Edn, i64>);
+type Read<'h> = (usize, BTreeMap<&'h Value, i64>);
 
-fn judge(history: &Imported, overdraft: bool) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, overdraft: bool) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let mut count = 0;
     for (key, operations) in by_key(history) {
         let mut reads: Vec<Read<'_>> = Vec::new();
         for at in operations {
             let operation = &history.operations[at];
-            match (&operation.function, operation.outcome, &operation.result) {
+            match (&operation.op.f, operation.outcome, &operation.result) {
                 (Function::Transfer, ..) => {}
-                (Function::Read, Outcome::Ok, Some(Edn::Map(entries))) => {
-                    let balance = |(account, balance): &'_ (Edn, Edn)| match balance.as_int() {
+                (Function::Read, Outcome::Ok, Some(Value::Map(entries))) => {
+                    let balance = |(account, balance): &'_ (Value, Value)| match balance.as_int() {
                         Some(_) => Ok(()),
                         None => {
                             Err(Unfit::new(operation, format!("{balance} of account {account} is no whole number")))
@@ -49,7 +49,7 @@ fn judge(history: &Imported, overdraft: bool) -> Result<Findings, Unfit> {
                     let balances = entries.iter().filter_map(|(account, balance)| Some((account, balance.as_int()?)));
                     reads.push((at, balances.collect()));
                 }
-                (Function::Read, Outcome::Ok, None | Some(Edn::Nil)) => {}
+                (Function::Read, Outcome::Ok, None | Some(Value::Nil)) => {}
                 (Function::Read, Outcome::Ok, _) => return Err(Unfit::new(operation, "it is a read that gave no map")),
                 (Function::Read, ..) => {}
                 _ => return Err(Unfit::function(operation, "transfer and read")),
@@ -67,10 +67,11 @@ fn judge(history: &Imported, overdraft: bool) -> Result<Findings, Unfit> {
     Ok(findings)
 }
 
-fn one(history: &Imported, key: Option<&Edn>, reads: &[Read<'_>], overdraft: bool, findings: &mut Findings) {
-    let total = |balances: &BTreeMap<&Edn, i64>| balances.values().map(|balance| i128::from(*balance)).sum::<i128>();
+fn one(history: &Run<'_>, key: Option<&Value>, reads: &[Read<'_>], overdraft: bool, findings: &mut Findings) {
+    let total = |balances: &BTreeMap<&Value, i64>| balances.values().map(|balance| i128::from(*balance)).sum::<i128>();
     let totals: Vec<i128> = reads.iter().map(|(_, balances)| total(balances)).collect();
-    let accounts: Vec<BTreeSet<&Edn>> = reads.iter().map(|(_, balances)| balances.keys().copied().collect()).collect();
+    let accounts: Vec<BTreeSet<&Value>> =
+        reads.iter().map(|(_, balances)| balances.keys().copied().collect()).collect();
     let (Some(expected), Some(known)) = (usual(&totals), usual(&accounts)) else { return };
     let (right, of) = (totals[expected], of_key(key));
     for (number, (at, balances)) in reads.iter().enumerate() {
@@ -99,6 +100,6 @@ fn usual<T: Ord>(all: &[T]) -> Option<usize> {
     often.into_values().max_by_key(|(times, first)| (*times, std::cmp::Reverse(*first))).map(|(_, first)| first)
 }
 
-fn like(history: &Imported, reads: &[Read<'_>], first: usize) -> String {
+fn like(history: &Run<'_>, reads: &[Read<'_>], first: usize) -> String {
     format!("most others, first in {}", told(&history.operations[reads[first].0]))
 }

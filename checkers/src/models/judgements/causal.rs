@@ -15,12 +15,10 @@
 //! targets that promise no more. A read of `nil` tells that the register was unset only by that
 //! convention (`--nil-read unset`). O(operations × sessions).
 
-use duress_history::formats::Imported;
-
 use super::order::Order;
 use super::versions::Versions;
 use super::{Findings, Judgement, Unfit, of_key};
-use crate::models::Settings;
+use crate::{Run, Settings};
 
 pub(in super::super) const CAUSAL: Judgement = Judgement {
     name: "causal",
@@ -37,7 +35,7 @@ pub(in super::super) const CAUSAL_PER_KEY: Judgement = Judgement {
 /// How many violations are followed.
 const FOLLOWED: usize = 20;
 
-fn judge(history: &Imported, settings: &Settings, per_key: bool) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, settings: &Settings, per_key: bool) -> Result<Findings, Unfit> {
     let versions = Versions::read(history)?;
     let mut findings = Findings::default();
     versions.tell_thin_air(&mut findings);

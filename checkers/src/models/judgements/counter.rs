@@ -6,11 +6,11 @@
 //! surely and the negative ones that count possibly, `high` the other way round. O(n log n).
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, end, of_key, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const COUNTER_BOUNDS: Judgement = Judgement {
     name: "counter-bounds",
@@ -45,7 +45,7 @@ impl Sums {
     }
 }
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let (mut reads, mut adds) = (0, 0);
     for (key, operations) in by_key(history) {
@@ -54,15 +54,15 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
         let mut read = Vec::new();
         for at in operations {
             let operation = &history.operations[at];
-            let amount = |sign: i128| match &operation.argument {
-                Edn::Nil if operation.function != Function::Add => Ok(sign),
-                Edn::Int(n) => Ok(i128::from(*n) * sign),
+            let amount = |sign: i128| match &operation.op.value {
+                Value::Nil if operation.op.f != Function::Add => Ok(sign),
+                Value::Int(n) => Ok(i128::from(*n) * sign),
                 other => Err(Unfit::new(operation, format!("{other} is no whole number"))),
             };
-            let amount = match &operation.function {
+            let amount = match &operation.op.f {
                 Function::Read | Function::Get => {
                     if let (Outcome::Ok, Some(result)) = (operation.outcome, &operation.result)
-                        && *result != Edn::Nil
+                        && *result != Value::Nil
                     {
                         let count = result.as_int();
                         read.push((

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Imported};
+use duress_history::formats::Value;
 
 use super::{Findings, Judgement, Unfit, told};
-use crate::models::Settings;
+use crate::{Run, Settings};
 use crate::{Table, words};
 
 pub(in super::super) const EXCEPTIONS: Judgement = Judgement {
@@ -26,7 +26,7 @@ const SHOWN: usize = 50;
 /// The longest that a kind's name gets, in characters.
 const LONGEST: usize = 120;
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     // kind → how many, and the first
     let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
@@ -64,7 +64,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
 }
 
 /// What an error is called: its text, cut, with digits replaced.
-fn kind(error: &Edn) -> String {
+fn kind(error: &Value) -> String {
     let text = error.to_string();
     let mut name = String::new();
     for c in text.chars().take(LONGEST) {

@@ -24,12 +24,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported, ImportedOperation};
+use duress_history::formats::{Function, Operation, Value};
 
 use super::counts::Counts;
 use super::{Findings, Judgement, Unfit, by_key, end, nanos, of_key, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const SEMAPHORE: Judgement = Judgement {
     name: "semaphore",
@@ -61,8 +61,8 @@ struct Holding {
     to: u64,
 }
 
-fn acquires(operation: &ImportedOperation) -> Option<bool> {
-    match &operation.function {
+fn acquires(operation: &Operation) -> Option<bool> {
+    match &operation.op.f {
         Function::Acquire => Some(true),
         Function::Release => Some(false),
         Function::Other(name) => match name.as_str() {
@@ -76,19 +76,19 @@ fn acquires(operation: &ImportedOperation) -> Option<bool> {
     }
 }
 
-fn shared(operation: &ImportedOperation) -> bool {
+fn shared(operation: &Operation) -> bool {
     let says = |name: &str| matches!(name, "read" | "shared" | "r" | "s");
-    let name = operation.function.name();
+    let name = operation.op.f.name();
     name.split('-').any(says)
-        || matches!(&operation.argument, Edn::Keyword(mode) | Edn::Text(mode) | Edn::Symbol(mode) if says(mode))
+        || matches!(&operation.op.value, Value::Keyword(mode) | Value::Text(mode) | Value::Symbol(mode) if says(mode))
 }
 
-fn permits(operation: &ImportedOperation) -> u64 {
-    operation.argument.as_int().and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(1)
+fn permits(operation: &Operation) -> u64 {
+    operation.op.value.as_int().and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(1)
 }
 
 /// The holdings of one lock, and releases of nothing.
-fn holdings(history: &Imported, operations: &[usize]) -> Result<(Vec<Holding>, Vec<usize>), Unfit> {
+fn holdings(history: &Run<'_>, operations: &[usize]) -> Result<(Vec<Holding>, Vec<usize>), Unfit> {
     let mut holdings: Vec<Holding> = Vec::new();
     // What each process holds, and how often it may hold besides.
     let mut held: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -123,7 +123,7 @@ fn holdings(history: &Imported, operations: &[usize]) -> Result<(Vec<Holding>, V
     Ok((holdings, strange))
 }
 
-fn tell_strange(history: &Imported, key: Option<&Edn>, strange: &[usize], findings: &mut Findings) {
+fn tell_strange(history: &Run<'_>, key: Option<&Value>, strange: &[usize], findings: &mut Findings) {
     for at in strange {
         let said = told(&history.operations[*at]);
         findings.wrong(format!("A release{} succeeded by who held nothing: {said}.", of_key(key)), vec![*at]);
@@ -141,7 +141,7 @@ fn moments(holdings: &[Holding]) -> BTreeSet<(u64, bool, usize)> {
 }
 
 /// Who holds, told once.
-fn holders(history: &Imported, holdings: &[Holding], who: impl Iterator<Item = usize>) -> (Vec<String>, Vec<usize>) {
+fn holders(history: &Run<'_>, holdings: &[Holding], who: impl Iterator<Item = usize>) -> (Vec<String>, Vec<usize>) {
     let mut lines = Vec::new();
     let mut core = Vec::new();
     for holding in who.map(|number| &holdings[number]) {
@@ -153,7 +153,7 @@ fn holders(history: &Imported, holdings: &[Holding], who: impl Iterator<Item = u
     (lines, core)
 }
 
-fn semaphore(history: &Imported, settings: &Settings) -> Result<Findings, Unfit> {
+fn semaphore(history: &Run<'_>, settings: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let (mut granted, mut most) = (0, 0);
     for (key, operations) in by_key(history) {
@@ -226,7 +226,7 @@ fn conflicts(holdings: &[Holding]) -> Vec<(usize, usize)> {
     found
 }
 
-fn tell_conflicts(history: &Imported, key: Option<&Edn>, holdings: &[Holding], findings: &mut Findings) -> usize {
+fn tell_conflicts(history: &Run<'_>, key: Option<&Value>, holdings: &[Holding], findings: &mut Findings) -> usize {
     let found = conflicts(holdings);
     for (a, b) in &found {
         let (lines, core) = holders(history, holdings, [*a, *b].into_iter());
@@ -237,7 +237,7 @@ fn tell_conflicts(history: &Imported, key: Option<&Edn>, holdings: &[Holding], f
     found.len()
 }
 
-fn rw_lock(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn rw_lock(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let (mut reads, mut writes) = (0, 0);
     for (key, operations) in by_key(history) {
@@ -257,7 +257,7 @@ fn rw_lock(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
     Ok(findings)
 }
 
-fn mutex_fair(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn mutex_fair(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let [mut granted, mut bypassed, mut most, mut starved, mut deadlocked] = [0; 5];
     let mut waits = Vec::new();

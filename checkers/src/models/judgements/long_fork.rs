@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported, ImportedOperation};
+use duress_history::formats::{Function, Operation, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, of_key, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const LONG_FORK: Judgement = Judgement {
     name: "long-fork",
@@ -23,11 +23,11 @@ pub(in super::super) const LONG_FORK: Judgement = Judgement {
 };
 
 /// What one step of a transaction does: whether it writes, the key, the value.
-type Step<'h> = (bool, &'h Edn, &'h Edn);
+type Step<'h> = (bool, &'h Value, &'h Value);
 
-fn steps<'h>(operation: &'h ImportedOperation, value: &'h Edn) -> Result<Vec<Step<'h>>, Unfit> {
-    let step = |micro: &'h Edn| match micro.as_sequence() {
-        Some([Edn::Keyword(what) | Edn::Text(what), key, value]) => match what.as_str() {
+fn steps<'h>(operation: &'h Operation, value: &'h Value) -> Result<Vec<Step<'h>>, Unfit> {
+    let step = |micro: &'h Value| match micro.as_sequence() {
+        Some([Value::Keyword(what) | Value::Text(what), key, value]) => match what.as_str() {
             "r" | "read" => Some((false, key, value)),
             "w" | "write" => Some((true, key, value)),
             _ => None,
@@ -40,19 +40,19 @@ fn steps<'h>(operation: &'h ImportedOperation, value: &'h Edn) -> Result<Vec<Ste
     micro.iter().map(|micro| step(micro).ok_or_else(|| unknown(micro))).collect()
 }
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let mut count = 0;
     for (key, operations) in by_key(history) {
         // key → its write; and reads as what was asked for and what of it was there
-        let mut writes: HashMap<&Edn, (usize, &Edn)> = HashMap::new();
-        let mut reads: Vec<(usize, Vec<(&Edn, &Edn)>)> = Vec::new();
+        let mut writes: HashMap<&Value, (usize, &Value)> = HashMap::new();
+        let mut reads: Vec<(usize, Vec<(&Value, &Value)>)> = Vec::new();
         for at in operations {
             let operation = &history.operations[at];
-            if !matches!(operation.function, Function::Read | Function::Write | Function::Txn) {
+            if !matches!(operation.op.f, Function::Read | Function::Write | Function::Txn) {
                 return Err(Unfit::function(operation, "read, write and txn"));
             }
-            let asked = steps(operation, &operation.argument)?;
+            let asked = steps(operation, &operation.op.value)?;
             if asked.iter().any(|(writes, ..)| *writes) {
                 let &[(true, written, value)] = &asked[..] else {
                     return Err(Unfit::new(operation, "it does more than write one key"));
@@ -66,7 +66,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
                     return Err(Unfit::new(operation, why));
                 }
             } else if let (Outcome::Ok, Some(result)) = (operation.outcome, &operation.result) {
-                let mut read: Vec<(&Edn, &Edn)> =
+                let mut read: Vec<(&Value, &Value)> =
                     steps(operation, result)?.into_iter().map(|(_, key, value)| (key, value)).collect();
                 read.sort_unstable();
                 reads.push((at, read));
@@ -76,7 +76,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
         for (at, read) in &reads {
             let strange = read.iter().find(|(key, value)| {
                 let written = writes.get(*key).filter(|(_, written)| written == value);
-                **value != Edn::Nil
+                **value != Value::Nil
                     && written.is_none_or(|(add, _)| {
                         history.operations[*add].invoked.index > super::end(&history.operations[*at])
                     })
@@ -100,20 +100,20 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
 }
 
 fn forks(
-    history: &Imported,
-    key: Option<&Edn>,
-    reads: &[(usize, Vec<(&Edn, &Edn)>)],
-    writes: &HashMap<&Edn, (usize, &Edn)>,
+    history: &Run<'_>,
+    key: Option<&Value>,
+    reads: &[(usize, Vec<(&Value, &Value)>)],
+    writes: &HashMap<&Value, (usize, &Value)>,
     findings: &mut Findings,
 ) {
     // A group, as its keys, and the reads of it with what they saw.
-    let mut groups: BTreeMap<Vec<&Edn>, Vec<(Vec<&Edn>, usize)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<&Value>, Vec<(Vec<&Value>, usize)>> = BTreeMap::new();
     for (at, read) in reads {
         let keys = read.iter().map(|(key, _)| *key).collect();
-        let seen = read.iter().filter(|(_, value)| **value != Edn::Nil).map(|(key, _)| *key).collect();
+        let seen = read.iter().filter(|(_, value)| **value != Value::Nil).map(|(key, _)| *key).collect();
         groups.entry(keys).or_default().push((seen, *at));
     }
-    let mut owner: HashMap<&Edn, usize> = HashMap::new();
+    let mut owner: HashMap<&Value, usize> = HashMap::new();
     for (number, keys) in groups.keys().enumerate() {
         if let Some(shared) = keys.iter().find(|key| owner.insert(key, number).is_some_and(|other| other != number)) {
             findings.doubts.push(format!("Reads of different groups of keys share {shared}{}.", of_key(key)));

@@ -28,11 +28,11 @@ mod versions;
 
 use std::collections::HashMap;
 
-use duress_history::formats::{Edn, Imported, ImportedOperation};
+use duress_history::formats::{Operation, Value};
 
 use self::findings::Findings;
-use super::{Model, Settings};
-use crate::{Class, Report};
+
+use crate::{Class, Judge, Report, Run, Settings};
 
 pub(super) use bank::{BANK, BANK_OVERDRAFT};
 pub(super) use causal::{CAUSAL, CAUSAL_PER_KEY};
@@ -53,7 +53,7 @@ pub(super) use unique_ids::UNIQUE_IDS;
 pub(super) struct Judgement {
     name: &'static str,
     about: &'static str,
-    judge: fn(&Imported, &Settings) -> Result<Findings, Unfit>,
+    judge: fn(&Run<'_>, &Settings) -> Result<Findings, Unfit>,
 }
 
 /// The first operation that a judgement has no meaning for, and why.
@@ -63,17 +63,17 @@ struct Unfit {
 }
 
 impl Unfit {
-    fn new(operation: &ImportedOperation, why: impl Into<String>) -> Unfit {
+    fn new(operation: &Operation, why: impl Into<String>) -> Unfit {
         Unfit { line: operation.invoked.line, why: why.into() }
     }
 
     /// An operation whose function means nothing here.
-    fn function(operation: &ImportedOperation, known: &str) -> Unfit {
-        Unfit::new(operation, format!("it is a {}, and only {known} are known", operation.function))
+    fn function(operation: &Operation, known: &str) -> Unfit {
+        Unfit::new(operation, format!("it is a {}, and only {known} are known", operation.op.f))
     }
 }
 
-impl Model for Judgement {
+impl Judge for Judgement {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -82,7 +82,7 @@ impl Model for Judgement {
         self.about
     }
 
-    fn check(&self, history: &Imported, settings: &Settings) -> Report {
+    fn judge(&self, history: &Run<'_>, settings: &Settings) -> Report {
         match (self.judge)(history, settings) {
             Ok(findings) => findings.report(self.name),
             Err(Unfit { line, why }) => {
@@ -94,11 +94,11 @@ impl Model for Judgement {
 }
 
 /// The operations of each key, as indices, keys in the order in which they first appear.
-fn by_key(history: &Imported) -> Vec<(Option<&Edn>, Vec<usize>)> {
-    let mut known: HashMap<Option<&Edn>, usize> = HashMap::new();
-    let mut keys: Vec<(Option<&Edn>, Vec<usize>)> = Vec::new();
+fn by_key<'r>(history: &'r Run<'_>) -> Vec<(Option<&'r Value>, Vec<usize>)> {
+    let mut known: HashMap<Option<&Value>, usize> = HashMap::new();
+    let mut keys: Vec<(Option<&Value>, Vec<usize>)> = Vec::new();
     for (at, operation) in history.operations.iter().enumerate() {
-        let key = operation.key.as_ref();
+        let key = operation.op.key.as_ref();
         let place = *known.entry(key).or_insert_with(|| {
             keys.push((key, Vec::new()));
             keys.len() - 1
@@ -109,26 +109,26 @@ fn by_key(history: &Imported) -> Vec<(Option<&Edn>, Vec<usize>)> {
 }
 
 /// ` of key 3`, where the history has keys.
-fn of_key(key: Option<&Edn>) -> String {
+fn of_key(key: Option<&Value>) -> String {
     key.map_or(String::new(), |key| format!(" of {key}"))
 }
 
 /// An operation as a person finds it again: `process 3's add 5 (lines 4 to 9)`.
-fn told(operation: &ImportedOperation) -> String {
-    let value = match (&operation.argument, &operation.result) {
-        (Edn::Nil, Some(Edn::Nil) | None) => String::new(),
-        (Edn::Nil, Some(result)) => format!(" -> {}", short(result)),
-        (argument, Some(result)) if argument != result && *result != Edn::Nil && !operation.function.reads() => {
+fn told(operation: &Operation) -> String {
+    let value = match (&operation.op.value, &operation.result) {
+        (Value::Nil, Some(Value::Nil) | None) => String::new(),
+        (Value::Nil, Some(result)) => format!(" -> {}", short(result)),
+        (argument, Some(result)) if argument != result && *result != Value::Nil && !operation.op.f.reads() => {
             format!(" {} -> {}", short(argument), short(result))
         }
-        (_, Some(result)) if operation.function.reads() => format!(" -> {}", short(result)),
+        (_, Some(result)) if operation.op.f.reads() => format!(" -> {}", short(result)),
         (argument, _) => format!(" {}", short(argument)),
     };
-    format!("process {}'s {}{value} ({})", operation.process.0, operation.function, lines(operation))
+    format!("process {}'s {}{value} ({})", operation.process.0, operation.op.f, lines(operation))
 }
 
 /// Where an operation stands: `line 4`, `lines 4 to 9`.
-fn lines(operation: &ImportedOperation) -> String {
+fn lines(operation: &Operation) -> String {
     match operation.completed {
         Some(end) if end.line != operation.invoked.line => format!("lines {} to {}", operation.invoked.line, end.line),
         _ => format!("line {}", operation.invoked.line),
@@ -136,7 +136,7 @@ fn lines(operation: &ImportedOperation) -> String {
 }
 
 /// A value, cut to what fits a sentence.
-fn short(value: &Edn) -> String {
+fn short(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {
@@ -146,7 +146,7 @@ fn short(value: &Edn) -> String {
 }
 
 /// Some values, sorted, cut to what fits a sentence.
-fn some(values: &[&Edn]) -> String {
+fn some(values: &[&Value]) -> String {
     let mut values = values.to_vec();
     values.sort();
     let names: Vec<String> = values.iter().take(13).map(|value| short(value)).collect();
@@ -158,7 +158,7 @@ fn some(values: &[&Edn]) -> String {
 }
 
 /// Where an operation ends in the order of the history; beyond all if it never did.
-fn end(operation: &ImportedOperation) -> u64 {
+fn end(operation: &Operation) -> u64 {
     operation.completed.map_or(u64::MAX, |moment| moment.index)
 }
 

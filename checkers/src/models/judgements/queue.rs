@@ -20,11 +20,11 @@
 use std::collections::BTreeMap;
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, end, of_key, some, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const TOTAL_QUEUE: Judgement = Judgement {
     name: "total-queue",
@@ -48,7 +48,7 @@ struct Element {
     out: Vec<usize>,
 }
 
-fn judge(history: &Imported, once: bool) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, once: bool) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let mut totals = [0; 8];
     for (key, operations) in by_key(history) {
@@ -76,35 +76,35 @@ fn judge(history: &Imported, once: bool) -> Result<Findings, Unfit> {
 }
 
 fn one(
-    history: &Imported,
-    key: Option<&Edn>,
+    history: &Run<'_>,
+    key: Option<&Value>,
     operations: &[usize],
     once: bool,
     findings: &mut Findings,
 ) -> Result<[usize; 8], Unfit> {
     let of = of_key(key);
     let at = |at: usize| &history.operations[at];
-    let mut elements: BTreeMap<&Edn, Element> = BTreeMap::new();
+    let mut elements: BTreeMap<&Value, Element> = BTreeMap::new();
     // The last operation that found the queue empty, and how many perhaps took something.
     let mut found_empty: Option<usize> = None;
     let (mut perhaps, mut drains_perhaps, mut dequeued) = (0, false, 0);
     for number in operations {
         let operation = at(*number);
-        match (&operation.function, operation.outcome) {
+        match (&operation.op.f, operation.outcome) {
             (Function::Enqueue, Outcome::Fail) => {}
             (Function::Enqueue, outcome) => {
-                let element = elements.entry(&operation.argument).or_default();
+                let element = elements.entry(&operation.op.value).or_default();
                 element.may.push(*number);
                 element.sure.extend((outcome == Outcome::Ok).then_some(*number));
             }
-            (Function::Dequeue, Outcome::Ok) if operation.result.as_ref().is_some_and(|value| *value != Edn::Nil) => {
-                elements.entry(operation.result.as_ref().unwrap_or(&Edn::Nil)).or_default().out.push(*number);
+            (Function::Dequeue, Outcome::Ok) if operation.result.as_ref().is_some_and(|value| *value != Value::Nil) => {
+                elements.entry(operation.result.as_ref().unwrap_or(&Value::Nil)).or_default().out.push(*number);
                 dequeued += 1;
             }
             (Function::Dequeue, Outcome::Ok | Outcome::Fail) => found_empty = found_empty.max(Some(*number)),
             (Function::Dequeue, Outcome::Info) => perhaps += 1,
             (Function::Drain, Outcome::Ok) => {
-                let taken = operation.result.as_ref().and_then(Edn::as_elements);
+                let taken = operation.result.as_ref().and_then(Value::as_elements);
                 for value in taken.ok_or_else(|| Unfit::new(operation, "it is a drain that gave no collection"))? {
                     elements.entry(value).or_default().out.push(*number);
                     dequeued += 1;
@@ -138,8 +138,8 @@ fn one(
     for found in [&mut unexpected, &mut duplicated, &mut lost] {
         found.sort_unstable();
     }
-    let values = |found: &[(usize, &Edn)]| {
-        let values: Vec<Edn> = found.iter().map(|(_, value)| (*value).clone()).collect();
+    let values = |found: &[(usize, &Value)]| {
+        let values: Vec<Value> = found.iter().map(|(_, value)| (*value).clone()).collect();
         some(&values.iter().collect::<Vec<_>>())
     };
     if let Some((out, _)) = unexpected.first() {
@@ -175,13 +175,13 @@ fn one(
 }
 
 /// How many elements were overtaken.
-fn overtaken(history: &Imported, elements: &BTreeMap<&Edn, Element>) -> usize {
+fn overtaken(history: &Run<'_>, elements: &BTreeMap<&Value, Element>) -> usize {
     // (put in from, to; out from, to) of those that went in and came out once, by one dequeue.
     let mut once: Vec<(u64, u64, u64, u64)> = Vec::new();
     for element in elements.values() {
         if let ([add], [out]) = (&element.may[..], &element.out[..]) {
             let (add, out) = (&history.operations[*add], &history.operations[*out]);
-            if out.function == Function::Dequeue {
+            if out.op.f == Function::Dequeue {
                 once.push((add.invoked.index, end(add), out.invoked.index, end(out)));
             }
         }

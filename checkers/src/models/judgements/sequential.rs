@@ -14,14 +14,12 @@
 //! and Korach, *Testing Shared Memories*, SIAM J. Comput. 1997), and within a budget the answer may
 //! be unknown.
 
-use duress_history::formats::Imported;
-
 use super::order::{Order, Why};
 use super::search::{self, Search};
 use super::versions::Versions;
 use super::{Findings, Judgement, Unfit, of_key};
 use crate::budget::Deadline;
-use crate::models::Settings;
+use crate::{Run, Settings};
 
 pub(in super::super) const SEQUENTIAL: Judgement = Judgement {
     name: "sequential",
@@ -35,7 +33,7 @@ pub(in super::super) const SEQUENTIAL_PER_KEY: Judgement = Judgement {
     judge: |history, settings| judge(history, settings, true),
 };
 
-fn judge(history: &Imported, settings: &Settings, per_key: bool) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, settings: &Settings, per_key: bool) -> Result<Findings, Unfit> {
     let deadline = Deadline::after(settings.budget.time);
     let memory = settings.budget.memory_bytes;
     let versions = Versions::read(history)?;

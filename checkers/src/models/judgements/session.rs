@@ -21,11 +21,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use duress_history::formats::Imported;
-
 use super::versions::Versions;
 use super::{Findings, Judgement, Unfit, of_key};
-use crate::models::Settings;
+use crate::{Run, Settings};
 
 /// A guarantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +80,7 @@ struct Edge {
     by: [usize; 2],
 }
 
-fn judge(history: &Imported, judged: &[Guarantee], given: &[Guarantee]) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, judged: &[Guarantee], given: &[Guarantee]) -> Result<Findings, Unfit> {
     let versions = Versions::read(history)?;
     let mut findings = Findings::default();
     versions.tell_thin_air(&mut findings);

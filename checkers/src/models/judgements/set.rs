@@ -12,11 +12,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Function, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, end, of_key, some, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const SET_FINAL: Judgement = Judgement {
     name: "set-final",
@@ -24,17 +24,17 @@ pub(in super::super) const SET_FINAL: Judgement = Judgement {
     judge,
 };
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let [mut confirmed, mut recovered, mut lost_in_all, mut unexpected_in_all] = [0; 4];
     for (key, operations) in by_key(history) {
         // element → its adds
-        let mut adds: BTreeMap<&Edn, Vec<usize>> = BTreeMap::new();
+        let mut adds: BTreeMap<&Value, Vec<usize>> = BTreeMap::new();
         let mut last = None;
         for at in operations {
             let operation = &history.operations[at];
-            match operation.function {
-                Function::Add => adds.entry(&operation.argument).or_default().push(at),
+            match operation.op.f {
+                Function::Add => adds.entry(&operation.op.value).or_default().push(at),
                 Function::Read if operation.outcome == Outcome::Ok => last = Some(at),
                 Function::Read => {}
                 _ => return Err(Unfit::function(operation, "add and read")),
@@ -45,23 +45,23 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
             continue;
         };
         let read = &history.operations[last];
-        let elements = read.result.as_ref().and_then(Edn::as_elements);
+        let elements = read.result.as_ref().and_then(Value::as_elements);
         let elements = elements.ok_or_else(|| Unfit::new(read, "it is a read that gave no collection"))?;
-        let present: BTreeSet<&Edn> = elements.iter().collect();
+        let present: BTreeSet<&Value> = elements.iter().collect();
         let is = |at: &&usize, outcome| history.operations[**at].outcome == outcome;
         let over = |at: &&usize| is(at, Outcome::Ok) && end(&history.operations[**at]) < read.invoked.index;
-        let mut lost: Vec<(usize, &Edn)> = adds
+        let mut lost: Vec<(usize, &Value)> = adds
             .iter()
             .filter(|(element, _)| !present.contains(*element))
             .filter_map(|(element, adds)| Some((*adds.iter().find(over)?, *element)))
             .collect();
         lost.sort();
-        let possible = |element: &Edn| {
+        let possible = |element: &Value| {
             adds.get(element).is_some_and(|adds| {
                 adds.iter().any(|at| !is(&at, Outcome::Fail) && history.operations[*at].invoked.index < end(read))
             })
         };
-        let mut unexpected: Vec<&Edn> = present.iter().filter(|element| !possible(element)).copied().collect();
+        let mut unexpected: Vec<&Value> = present.iter().filter(|element| !possible(element)).copied().collect();
         unexpected.sort();
         confirmed += adds.values().filter(|adds| adds.iter().any(|at| is(&at, Outcome::Ok))).count();
         recovered += present
@@ -72,7 +72,7 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
         lost_in_all += lost.len();
         unexpected_in_all += unexpected.len();
         if let Some((first, _)) = lost.first() {
-            let values: Vec<&Edn> = lost.iter().map(|(_, element)| *element).collect();
+            let values: Vec<&Value> = lost.iter().map(|(_, element)| *element).collect();
             let n = words::count(lost.len(), "acknowledged element");
             let lines =
                 vec![format!("lost: {}", some(&values)), format!("such as {}", told(&history.operations[*first]))];

@@ -18,11 +18,11 @@
 use std::collections::BTreeMap;
 
 use duress_history::Outcome;
-use duress_history::formats::{Edn, Function, Imported, Moment};
+use duress_history::formats::{Function, Moment, Value};
 
 use super::{Findings, Judgement, Unfit, by_key, nanos, of_key, some, told};
-use crate::models::Settings;
 use crate::words;
+use crate::{Run, Settings};
 
 pub(in super::super) const SET_FULL: Judgement = Judgement {
     name: "set-full",
@@ -54,7 +54,7 @@ struct Totals {
     lost_after: Vec<u64>,
 }
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let mut findings = Findings::default();
     let mut totals = Totals::default();
     for (key, operations) in by_key(history) {
@@ -87,22 +87,22 @@ fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
 }
 
 fn one<'h>(
-    history: &'h Imported,
-    key: Option<&Edn>,
+    history: &'h Run<'h>,
+    key: Option<&Value>,
     operations: &[usize],
     totals: &mut Totals,
     findings: &mut Findings,
 ) -> Result<(), Unfit> {
-    let mut elements: BTreeMap<&'h Edn, Element> = BTreeMap::new();
+    let mut elements: BTreeMap<&'h Value, Element> = BTreeMap::new();
     // In the order of their invocations.
-    let mut reads: Vec<(usize, Vec<&'h Edn>)> = Vec::new();
-    let mut twice: Vec<(usize, &Edn)> = Vec::new();
+    let mut reads: Vec<(usize, Vec<&'h Value>)> = Vec::new();
+    let mut twice: Vec<(usize, &Value)> = Vec::new();
     for at in operations {
         let operation = &history.operations[*at];
-        match (&operation.function, operation.outcome) {
+        match (&operation.op.f, operation.outcome) {
             (Function::Add, Outcome::Fail) => {}
             (Function::Add, outcome) => {
-                let element = elements.entry(&operation.argument).or_default();
+                let element = elements.entry(&operation.op.value).or_default();
                 element.added.get_or_insert(*at);
                 if let (Outcome::Ok, Some(end)) = (outcome, operation.completed)
                     && element.known.is_none_or(|(known, _)| end.index < known.index)
@@ -111,10 +111,10 @@ fn one<'h>(
                 }
             }
             (Function::Read, Outcome::Ok) => {
-                let read = operation.result.as_ref().and_then(Edn::as_elements);
-                let mut read: Vec<&Edn> = match read {
+                let read = operation.result.as_ref().and_then(Value::as_elements);
+                let mut read: Vec<&Value> = match read {
                     Some(read) => read.iter().collect(),
-                    None if operation.result.as_ref().is_none_or(|result| *result == Edn::Nil) => continue,
+                    None if operation.result.as_ref().is_none_or(|result| *result == Value::Nil) => continue,
                     None => return Err(Unfit::new(operation, "it is a read that gave no collection")),
                 };
                 read.sort_unstable();
@@ -126,7 +126,7 @@ fn one<'h>(
             _ => return Err(Unfit::function(operation, "add and read")),
         }
     }
-    let mut strange: BTreeMap<&Edn, usize> = BTreeMap::new();
+    let mut strange: BTreeMap<&Value, usize> = BTreeMap::new();
     for (at, read) in &reads {
         let operation = &history.operations[*at];
         let Some(end) = operation.completed else { continue };
@@ -155,7 +155,7 @@ fn one<'h>(
         findings.wrong(format!("One read shows an element{} twice, {n}: {element} in {read}.", of_key(key)), vec![*at]);
     }
     let invoked = |read: usize| history.operations[reads[read].0].invoked;
-    let mut lost: Vec<(usize, usize, &Edn)> = Vec::new();
+    let mut lost: Vec<(usize, usize, &Value)> = Vec::new();
     for (value, element) in &elements {
         let after = |moment: Moment| element.known.is_some_and(|(known, _)| known.index < moment.index);
         match (element.present, element.absent) {
@@ -182,7 +182,7 @@ fn one<'h>(
     }
     lost.sort_unstable();
     if let Some((by, absent, value)) = lost.first() {
-        let all: Vec<&Edn> = lost.iter().map(|(.., value)| *value).collect();
+        let all: Vec<&Value> = lost.iter().map(|(.., value)| *value).collect();
         let (known, read) = (told(&history.operations[*by]), told(&history.operations[*absent]));
         let lines = vec![
             format!("lost: {}", some(&all)),
@@ -198,8 +198,8 @@ fn one<'h>(
 
 /// Of each element the last read that shows it and the last that does not. Linear in the length of
 /// all reads: from the last read on backwards, those that all reads so far show are kept.
-fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut BTreeMap<&'h Edn, Element>) {
-    let mut everywhere: Option<Vec<&Edn>> = None;
+fn last_reads<'h>(reads: &[(usize, Vec<&'h Value>)], elements: &mut BTreeMap<&'h Value, Element>) {
+    let mut everywhere: Option<Vec<&Value>> = None;
     for (number, (_, read)) in reads.iter().enumerate().rev() {
         for value in read {
             if let Some(element) = elements.get_mut(*value) {
@@ -214,7 +214,7 @@ fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut BTreeMap<&'h E
                 read.clone()
             }
             Some(before) => {
-                let (kept, missing): (Vec<&Edn>, Vec<&Edn>) =
+                let (kept, missing): (Vec<&Value>, Vec<&Value>) =
                     before.into_iter().partition(|value| read.binary_search(value).is_ok());
                 for value in missing {
                     if let Some(element) = elements.get_mut(value) {
@@ -227,9 +227,9 @@ fn last_reads<'h>(reads: &[(usize, Vec<&'h Edn>)], elements: &mut BTreeMap<&'h E
     }
 }
 
-fn tell_strange(history: &Imported, key: Option<&Edn>, strange: &BTreeMap<&Edn, usize>, findings: &mut Findings) {
+fn tell_strange(history: &Run<'_>, key: Option<&Value>, strange: &BTreeMap<&Value, usize>, findings: &mut Findings) {
     let Some((_, first)) = strange.iter().min_by_key(|(value, at)| (**at, **value)) else { return };
-    let values: Vec<&Edn> = strange.keys().copied().collect();
+    let values: Vec<&Value> = strange.keys().copied().collect();
     let n = words::count(strange.len(), "element");
     findings.wrong_because(
         format!("{n}{} read that nobody had added.", of_key(key)),

@@ -20,12 +20,10 @@
 //! A read of a value that nobody wrote, or that was over before the value's write began, is a
 //! violation: no *k* allows it.
 
-use duress_history::formats::Imported;
-
 use super::counts::Counts;
 use super::versions::Versions;
 use super::{Findings, Judgement, Unfit, end, nanos, of_key};
-use crate::models::Settings;
+use crate::{Run, Settings};
 use crate::{Table, words};
 
 pub(in super::super) const STALENESS: Judgement = Judgement {
@@ -46,7 +44,7 @@ struct Stale {
     by: usize,
 }
 
-fn judge(history: &Imported, _: &Settings) -> Result<Findings, Unfit> {
+fn judge(history: &Run<'_>, _: &Settings) -> Result<Findings, Unfit> {
     let versions = Versions::read(history)?;
     let mut findings = Findings::default();
     versions.tell_thin_air(&mut findings);
@@ -116,7 +114,7 @@ fn tell_early(versions: &Versions<'_>, findings: &mut Findings) {
     }
 }
 
-fn op<'v>(versions: &'v Versions<'_>, access: usize) -> &'v duress_history::formats::ImportedOperation {
+fn op<'v>(versions: &'v Versions<'_>, access: usize) -> &'v duress_history::formats::Operation {
     &versions.history.operations[versions.operation(access)]
 }
 

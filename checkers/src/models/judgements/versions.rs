@@ -4,9 +4,10 @@
 //! unknown outcome counts exactly if somebody who counts read it; a failed one never. A successful
 //! cas `[from to]` reads `from` and writes `to` at one moment.
 
+use crate::Run;
 use std::collections::{BTreeMap, HashMap};
 
-use duress_history::formats::{Edn, Function, Imported, ImportedOperation, Known};
+use duress_history::formats::{Function, Known, Operation, Value};
 
 use super::{Findings, Unfit, of_key, told};
 use crate::models::values::{NIL, Values};
@@ -31,13 +32,13 @@ pub(super) struct Access {
 
 /// A history as sessions.
 pub(super) struct Versions<'h> {
-    pub(super) history: &'h Imported,
+    pub(super) history: &'h Run<'h>,
     /// Everything that happened, in the order of the invocations.
     pub(super) accesses: Vec<Access>,
     /// The accesses of each process, in its order.
     pub(super) sessions: Vec<Vec<usize>>,
     /// The registers' names.
-    pub(super) keys: Vec<Option<&'h Edn>>,
+    pub(super) keys: Vec<Option<&'h Value>>,
     /// Reads of values that nobody wrote; they are no part of `accesses`.
     pub(super) thin_air: Vec<usize>,
 }
@@ -53,14 +54,14 @@ struct Draft {
 
 impl<'h> Versions<'h> {
     /// Reads a history of registers. Linear but for hashing.
-    pub(super) fn read(history: &'h Imported) -> Result<Versions<'h>, Unfit> {
+    pub(super) fn read(history: &'h Run<'h>) -> Result<Versions<'h>, Unfit> {
         let mut values = Values::new(history.conventions);
-        let mut known_keys: HashMap<Option<&Edn>, usize> = HashMap::new();
-        let mut keys: Vec<Option<&Edn>> = Vec::new();
+        let mut known_keys: HashMap<Option<&Value>, usize> = HashMap::new();
+        let mut keys: Vec<Option<&Value>> = Vec::new();
         let mut drafts = Vec::new();
         for (at, operation) in history.operations.iter().enumerate() {
-            let key = *known_keys.entry(operation.key.as_ref()).or_insert_with(|| {
-                keys.push(operation.key.as_ref());
+            let key = *known_keys.entry(operation.op.key.as_ref()).or_insert_with(|| {
+                keys.push(operation.op.key.as_ref());
                 keys.len() - 1
             });
             if let Some((read, write, certain)) = draft(operation, history, &mut values)? {
@@ -99,8 +100,8 @@ impl<'h> Versions<'h> {
     }
 
     fn new(
-        history: &'h Imported,
-        keys: Vec<Option<&'h Edn>>,
+        history: &'h Run<'h>,
+        keys: Vec<Option<&'h Value>>,
         drafts: &[Draft],
         counts: &[bool],
         writers: &HashMap<(usize, u32), usize>,
@@ -151,7 +152,7 @@ impl<'h> Versions<'h> {
     pub(super) fn tell_thin_air(&self, findings: &mut Findings) {
         for at in &self.thin_air {
             let operation = &self.history.operations[*at];
-            let key = of_key(operation.key.as_ref());
+            let key = of_key(operation.op.key.as_ref());
             findings.wrong(format!("Nobody wrote what was read{key}: {}.", told(operation)), vec![*at]);
         }
     }
@@ -180,7 +181,7 @@ impl<'h> Versions<'h> {
 
     /// The history of each register by itself, which is register 0 there.
     pub(super) fn split(&self) -> Vec<Versions<'h>> {
-        let alone = |key: &Option<&'h Edn>| Versions {
+        let alone = |key: &Option<&'h Value>| Versions {
             history: self.history,
             accesses: Vec::new(),
             sessions: Vec::new(),
@@ -211,8 +212,8 @@ impl<'h> Versions<'h> {
 /// What an operation reads and writes, and whether it surely happened; `None` if it tells nothing.
 #[expect(clippy::type_complexity, reason = "used once, and named by the caller's pattern")]
 fn draft(
-    operation: &ImportedOperation,
-    history: &Imported,
+    operation: &Operation,
+    history: &Run<'_>,
     values: &mut Values,
 ) -> Result<Option<(Option<u32>, Option<u32>, bool)>, Unfit> {
     let known = operation.known(history.conventions);
@@ -221,13 +222,13 @@ fn draft(
         Known::Maybe => false,
         Known::NotHeld(_) | Known::Nothing => return Ok(None),
     };
-    Ok(match (&operation.function, known) {
+    Ok(match (&operation.op.f, known) {
         (Function::Read | Function::Get, Known::Happened(value)) => Some((Some(values.number(value)), None, true)),
         (Function::Read | Function::Get, _) => None,
-        (Function::Write | Function::Put, _) => Some((None, Some(values.number(&operation.argument)), certain)),
-        (Function::Cas, _) => match operation.argument.as_sequence() {
+        (Function::Write | Function::Put, _) => Some((None, Some(values.number(&operation.op.value)), certain)),
+        (Function::Cas, _) => match operation.op.value.as_sequence() {
             Some([from, to]) => Some((Some(values.number(from)), Some(values.number(to)), certain)),
-            _ => return Err(Unfit::new(operation, format!("its value, {}, is not [from to]", operation.argument))),
+            _ => return Err(Unfit::new(operation, format!("its value, {}, is not [from to]", operation.op.value))),
         },
         _ => return Err(Unfit::function(operation, "read, write and cas")),
     })

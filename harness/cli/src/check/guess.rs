@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use duress_checkers::models::{self, Model};
-use duress_history::formats::{Edn, Function, Imported};
+use duress_history::formats::{Value, Function, Imported};
 
 /// How many results of reads are looked at.
 const SAMPLE: usize = 1000;
@@ -28,24 +28,24 @@ struct Look<'h> {
 impl Look<'_> {
     fn at(history: &Imported) -> Look<'_> {
         let reads = || {
-            let results = history.operations.iter().filter(|o| o.function.reads()).filter_map(|o| o.result.as_ref());
-            results.filter(|result| **result != Edn::Nil).take(SAMPLE)
+            let results = history.operations.iter().filter(|o| o.op.f.reads()).filter_map(|o| o.result.as_ref());
+            results.filter(|result| **result != Value::Nil).take(SAMPLE)
         };
-        let granted = history.operations.iter().filter(|o| o.function == Function::Acquire);
-        let is_micro = |value: &Edn| match value.as_sequence() {
+        let granted = history.operations.iter().filter(|o| o.op.f == Function::Acquire);
+        let is_micro = |value: &Value| match value.as_sequence() {
             Some([]) | None => false,
-            Some(items) => items.iter().all(|item| matches!(item.as_sequence(), Some([Edn::Keyword(_), _, _]))),
+            Some(items) => items.iter().all(|item| matches!(item.as_sequence(), Some([Value::Keyword(_), _, _]))),
         };
         Look {
-            functions: history.operations.iter().map(|o| o.function.name()).collect(),
+            functions: history.operations.iter().map(|o| o.op.f.name()).collect(),
             collections: reads().any(|result| result.as_elements().is_some()),
             numbers: reads().any(|result| result.as_int().is_some()),
-            maps: reads().any(|result| matches!(result, Edn::Map(_))),
-            micro: history.operations.iter().take(SAMPLE).any(|o| is_micro(&o.argument)),
+            maps: reads().any(|result| matches!(result, Value::Map(_))),
+            micro: history.operations.iter().take(SAMPLE).any(|o| is_micro(&o.op.value)),
             appends: history.operations.iter().any(|o| {
-                let items = o.argument.as_sequence().unwrap_or_default();
-                let mut parts = items.iter().filter_map(Edn::as_sequence);
-                parts.any(|micro| matches!(micro.first(), Some(Edn::Keyword(name)) if name == "append"))
+                let items = o.op.value.as_sequence().unwrap_or_default();
+                let mut parts = items.iter().filter_map(Value::as_sequence);
+                parts.any(|micro| matches!(micro.first(), Some(Value::Keyword(name)) if name == "append"))
             }),
             tokens: granted.filter_map(|o| o.result.as_ref()).take(SAMPLE).any(|result| result.as_int().is_some()),
         }

@@ -10,11 +10,19 @@
 use std::fmt::{self, Write};
 
 use super::number::number;
-use super::parser::{Parser, is_token, quote, unclosed};
-use super::{Edn, Fault, MAX_DIGITS};
+use super::parser::{Parser, quote, unclosed};
+use super::{Fault, MAX_DIGITS, Value};
+use crate::value::text::{ESCAPE, is_micro, key};
 
-/// The key of an object that holds EDN.
-const ESCAPE: &str = "#edn";
+/// The value that the text of an `{"#edn": "…"}` says.
+pub(crate) fn edn(text: &str) -> Result<Value, String> {
+    let mut parser = Parser::new(text, 0);
+    match parser.value() {
+        Ok(value) if parser.peek().is_ok_and(|rest| rest.is_none()) => Ok(value),
+        Ok(_) => Err("there is something after the value in \"#edn\"".into()),
+        Err(fault) => Err(format!("in \"#edn\": {}", fault.message)),
+    }
+}
 
 impl Parser<'_> {
     /// The next byte of something, after spaces and commas; `None` at the end.
@@ -72,19 +80,19 @@ impl Parser<'_> {
     }
 
     /// One value.
-    pub(super) fn json_value(&mut self) -> Result<Edn, Fault> {
+    pub(super) fn json_value(&mut self) -> Result<Value, Fault> {
         let first = self.json_space();
         let start = self.at();
         match first {
             None => Err(Fault::new(start, "the text ends where a value was expected")),
-            Some(b'"') => Ok(Edn::Text(self.string()?)),
+            Some(b'"') => Ok(Value::Text(self.string()?)),
             Some(b'[') => self.json_array(start),
             Some(b'{') => self.json_object(start),
             Some(_) => self.json_atom(start),
         }
     }
 
-    fn json_array(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn json_array(&mut self, start: usize) -> Result<Value, Fault> {
         self.enter(start)?;
         self.advance();
         let mut items = Vec::new();
@@ -105,18 +113,18 @@ impl Parser<'_> {
             }
         }
         self.leave();
-        if let [Edn::Text(name), _, _] = &items[..]
+        if let [Value::Text(name), _, _] = &items[..]
             && is_micro(name)
         {
-            items[0] = Edn::Keyword(name.clone());
+            items[0] = Value::Keyword(name.clone());
         }
-        Ok(Edn::Vector(items))
+        Ok(Value::Vector(items))
     }
 
-    fn json_object(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn json_object(&mut self, start: usize) -> Result<Value, Fault> {
         self.enter(start)?;
         self.advance();
-        let mut entries: Vec<(Edn, Edn)> = Vec::new();
+        let mut entries: Vec<(Value, Value)> = Vec::new();
         let mut escaped = false;
         self.json_fields(start, |parser, name, _| {
             escaped |= name == ESCAPE;
@@ -124,24 +132,19 @@ impl Parser<'_> {
             Ok(())
         })?;
         self.leave();
-        if escaped && let [(_, Edn::Text(text))] = &entries[..] {
-            let mut parser = Parser::new(text, 0);
-            return match parser.value() {
-                Ok(value) if parser.peek().is_ok_and(|rest| rest.is_none()) => Ok(value),
-                Ok(_) => Err(Fault::new(start, "there is something after the value in \"#edn\"")),
-                Err(fault) => Err(Fault::new(start, format!("in \"#edn\": {}", fault.message))),
-            };
+        if escaped && let [(_, Value::Text(text))] = &entries[..] {
+            return edn(text).map_err(|message| Fault::new(start, message));
         }
-        Edn::map(entries)
+        Value::map(entries)
             .map_err(|twice| Fault::new(start, format!("the map has the key {} twice", quote(&twice.to_string()))))
     }
 
-    fn json_atom(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn json_atom(&mut self, start: usize) -> Result<Value, Fault> {
         let token = self.token();
         match token {
-            "null" => return Ok(Edn::Nil),
-            "true" => return Ok(Edn::Bool(true)),
-            "false" => return Ok(Edn::Bool(false)),
+            "null" => return Ok(Value::Nil),
+            "true" => return Ok(Value::Bool(true)),
+            "false" => return Ok(Value::Bool(false)),
             _ => {}
         }
         if token.len() > MAX_DIGITS {
@@ -156,81 +159,14 @@ impl Parser<'_> {
     }
 }
 
-/// The functions of micro-operations.
-fn is_micro(name: &str) -> bool {
-    matches!(name, "r" | "w" | "append")
-}
-
-/// A key of a map, from the name in an object.
-fn key(name: &str) -> Edn {
-    match name.parse::<i64>() {
-        Ok(number) if number.to_string() == name => Edn::Int(number),
-        _ if is_token(name) => Edn::Keyword(name.into()),
-        _ => Edn::Text(name.into()),
-    }
-}
-
-/// The name that [`key`] reads as this key, if there is one.
-fn name(of: &Edn) -> Option<String> {
-    let name = match of {
-        Edn::Int(number) => number.to_string(),
-        Edn::Keyword(name) | Edn::Text(name) => name.to_string(),
-        _ => return None,
-    };
-    (key(&name) == *of && name != ESCAPE).then_some(name)
-}
-
 /// A value as JSON that [`Parser::json_value`] reads back as the same value.
-pub(super) struct Json<'a>(pub(super) &'a Edn);
+pub(super) struct Json<'a>(pub(super) &'a Value);
 
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Edn::Nil => f.write_str("null"),
-            Edn::Bool(value) => write!(f, "{value}"),
-            Edn::Int(value) => write!(f, "{value}"),
-            Edn::Number(digits) if digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e')) => {
-                f.write_str(digits)
-            }
-            Edn::Text(value) => text(f, value),
-            Edn::Vector(items) => {
-                let micro = matches!(&items[..], [Edn::Keyword(name), _, _] if is_micro(name));
-                f.write_char('[')?;
-                for (position, item) in items.iter().enumerate() {
-                    if position > 0 {
-                        f.write_char(',')?;
-                    }
-                    match item {
-                        Edn::Keyword(name) if micro && position == 0 => text(f, name)?,
-                        // Would be read as the function of a micro-operation.
-                        Edn::Text(name) if position == 0 && items.len() == 3 && is_micro(name) => escape(f, item)?,
-                        item => write!(f, "{}", Json(item))?,
-                    }
-                }
-                f.write_char(']')
-            }
-            Edn::Map(entries) => {
-                let names: Option<Vec<String>> = entries.iter().map(|(key, _)| name(key)).collect();
-                let Some(names) = names else { return escape(f, self.0) };
-                f.write_char('{')?;
-                for (position, (name, (_, value))) in names.iter().zip(entries).enumerate() {
-                    if position > 0 {
-                        f.write_char(',')?;
-                    }
-                    text(f, name)?;
-                    write!(f, ":{}", Json(value))?;
-                }
-                f.write_char('}')
-            }
-            other => escape(f, other),
-        }
+        // Keys of objects are texts, so this can't fail.
+        f.write_str(&serde_json::to_string(self.0).map_err(|_| fmt::Error)?)
     }
-}
-
-fn escape(f: &mut fmt::Formatter<'_>, value: &Edn) -> fmt::Result {
-    write!(f, "{{\"{ESCAPE}\":")?;
-    text(f, &value.to_string())?;
-    f.write_char('}')
 }
 
 /// A text in quotes.

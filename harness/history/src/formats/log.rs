@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::pairing::{Entry, Kind, Pairing, Who};
 use super::parser::{Parser, quote};
-use super::{Edn, Fault, Function, ReadError, Source};
+use super::{Fault, Function, ReadError, Source, Value};
 
 /// What stands before an operation in a log.
 pub(super) const MARK: &str = "jepsen.util";
@@ -66,12 +66,12 @@ fn operation(text: &str, at: usize) -> Result<Entry, Fault> {
     let who = Who::of(required(&mut parser, "a process")?.0).map_err(|message| Fault::new(at, message))?;
     let (kind, spot) = required(&mut parser, "a type")?;
     let kind = match &kind {
-        Edn::Keyword(name) => Kind::named(name),
+        Value::Keyword(name) => Kind::named(name),
         _ => None,
     };
     let kind = kind.ok_or_else(|| Fault::new(spot, "the type must be :invoke, :ok, :fail or :info"))?;
     let (function, spot) = required(&mut parser, "a function")?;
-    let Edn::Keyword(function) = function else {
+    let Value::Keyword(function) = function else {
         return Err(Fault::new(spot, format!("{} is no keyword such as :read", quote(&function.to_string()))));
     };
     let function = Function::named(&function);
@@ -90,11 +90,24 @@ fn operation(text: &str, at: usize) -> Result<Entry, Fault> {
     if client && parser.peek()?.is_some() {
         return Err(Fault::new(parser.at(), "there is something after the operation's value and error"));
     }
-    Ok(Entry { kind, who, function, key: None, value, error, time_ns: None, index: None })
+    Ok(Entry {
+        kind,
+        who,
+        function,
+        key: None,
+        value,
+        error,
+        time_ns: None,
+        index: None,
+        client: None,
+        asked: None,
+        node: None,
+        term: None,
+    })
 }
 
 /// The next value of the line, and where it begins.
-fn required(parser: &mut Parser<'_>, what: &str) -> Result<(Edn, usize), Fault> {
+fn required(parser: &mut Parser<'_>, what: &str) -> Result<(Value, usize), Fault> {
     match parser.peek()? {
         None => Err(Fault::new(parser.at(), format!("the line ends where {what} was expected"))),
         Some(_) => {

@@ -2,7 +2,7 @@
 //! Porcupine's key-value text, and our own.
 //!
 //! [`read_from`] reads them, compressed or not, and gives [`Imported`]: operations with invocation
-//! and completion put together, their values kept as [`Edn`], so that any model can be checked
+//! and completion put together, their values kept as [`Value`], so that any model can be checked
 //! against them. [`write`] writes them in any format and counts what that can't say.
 //! [`Imported::events`] turns those that fit [`crate::Op`] into events of our own.
 //!
@@ -24,15 +24,14 @@
 mod compressed;
 mod convert;
 mod detect;
-mod edn;
-mod json;
+pub(crate) mod json;
 mod log;
 mod number;
 mod op_map;
 mod operation;
 mod own;
 mod pairing;
-mod parser;
+pub(crate) mod parser;
 mod place;
 mod source;
 mod write;
@@ -44,8 +43,10 @@ use self::source::Source;
 
 pub use convert::Converted;
 pub use detect::detect;
-pub use edn::Edn;
-pub use operation::{Function, Imported, ImportedOperation, Known, Moment, NemesisEntry};
+
+pub use operation::{Imported, NemesisEntry};
+
+pub use crate::{Conventions, Failed, Function, Known, Moment, NilRead, Operation, Value};
 pub use parser::{MAX_DEPTH, MAX_DIGITS};
 pub use place::ReadError;
 pub use source::MAX_ENTRY;
@@ -105,24 +106,6 @@ impl Format {
     }
 }
 
-/// What a successful read of `nil` tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NilRead {
-    /// The register had no value.
-    Unset,
-    /// Nothing: what was read is not known.
-    Unknown,
-}
-
-/// What a failed operation tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Failed {
-    /// Only that it had no effect.
-    Drop,
-    /// A failed cas that gives no error also says that the register did not hold its `from`.
-    Assert,
-}
-
 /// Whether values are Jepsen's `independent` tuples `[key value]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Keys {
@@ -156,21 +139,12 @@ impl Default for Options {
     }
 }
 
-/// What the two ambiguous cases mean in one history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conventions {
-    /// What a read of `nil` tells.
-    pub nil_read: NilRead,
-    /// What a failure tells.
-    pub failed: Failed,
-}
-
 impl Conventions {
     /// What holds in a format unless the reader is told otherwise.
     pub fn of(format: Format) -> Conventions {
         match format {
             Format::JepsenLog => Conventions { nil_read: NilRead::Unset, failed: Failed::Assert },
-            Format::Porcupine | Format::JsonLines => Conventions { nil_read: NilRead::Unset, failed: Failed::Drop },
+            Format::Porcupine | Format::JsonLines => Conventions::OWN,
             Format::Edn | Format::Json | Format::HistoryText => {
                 Conventions { nil_read: NilRead::Unknown, failed: Failed::Drop }
             }

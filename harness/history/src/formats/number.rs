@@ -3,10 +3,10 @@
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::Edn;
+use super::Value;
 
 /// The number that a token spells; `None` if it spells none.
-pub(super) fn number(token: &str) -> Option<Edn> {
+pub(super) fn number(token: &str) -> Option<Value> {
     let (negative, digits) = match token.as_bytes() {
         [b'-', ..] => (true, &token[1..]),
         [b'+', ..] => (false, &token[1..]),
@@ -15,7 +15,7 @@ pub(super) fn number(token: &str) -> Option<Edn> {
     // By far the most are short and plain.
     if digits.len() < 19 && whole(digits) {
         let value = digits.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-        return Some(Edn::Int(if negative { -value } else { value }));
+        return Some(Value::Int(if negative { -value } else { value }));
     }
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         // `from_str_radix` would take a second sign.
@@ -23,23 +23,24 @@ pub(super) fn number(token: &str) -> Option<Edn> {
             .bytes()
             .all(|b| b.is_ascii_hexdigit())
             .then(|| i64::from_str_radix(hex, 16).ok())?
-            .map(|n| Edn::Int(if negative { -n } else { n }));
+            .map(|n| Value::Int(if negative { -n } else { n }));
     }
     if let Some((over, under)) = digits.split_once('/') {
         let zero = under.bytes().all(|b| b == b'0');
         return (whole(over) && whole(under) && !zero)
-            .then(|| Edn::Number(format_smolstr!("{}{over}/{under}", sign(negative))));
+            .then(|| Value::Number(format_smolstr!("{}{over}/{under}", sign(negative))));
     }
     let plain = digits.strip_suffix('N').unwrap_or(digits);
     if whole(plain) {
         return Some(integer(negative, plain));
     }
     if let Some(decimal) = digits.strip_suffix('M') {
-        return (whole(decimal) || float(decimal)).then(|| Edn::Number(format_smolstr!("{}{digits}", sign(negative))));
+        return (whole(decimal) || float(decimal))
+            .then(|| Value::Number(format_smolstr!("{}{digits}", sign(negative))));
     }
     if float(digits) {
         let value: f64 = token.parse().ok()?;
-        return Some(Edn::Number(format_smolstr!("{value:?}")));
+        return Some(Value::Number(format_smolstr!("{value:?}")));
     }
     None
 }
@@ -73,15 +74,15 @@ fn float(digits: &str) -> bool {
         && (after.is_some() || exponent.is_some())
 }
 
-fn integer(negative: bool, digits: &str) -> Edn {
+fn integer(negative: bool, digits: &str) -> Value {
     let mut value: i64 = 0;
     for digit in digits.bytes().map(|b| i64::from(b - b'0')) {
         let next =
             value.checked_mul(10).and_then(|v| if negative { v.checked_sub(digit) } else { v.checked_add(digit) });
         match next {
             Some(next) => value = next,
-            None => return Edn::Number(SmolStr::from(format!("{}{digits}", sign(negative)))),
+            None => return Value::Number(SmolStr::from(format!("{}{digits}", sign(negative)))),
         }
     }
-    Edn::Int(value)
+    Value::Int(value)
 }

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::pairing::{Entry, Kind, Pairing, Who};
 use super::parser::{Parser, quote, unclosed};
-use super::{Edn, Fault, Function, Place, ReadError, Source};
+use super::{Fault, Function, Place, ReadError, Source, Value};
 
 /// The notation of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +117,11 @@ pub(super) struct Fields {
     kind: Option<Kind>,
     function: Option<Function>,
     who: Option<Who>,
-    value: Option<Edn>,
-    key: Option<Edn>,
-    error: Option<Edn>,
+    value: Option<Value>,
+    key: Option<Value>,
+    error: Option<Value>,
     /// What was thrown, by its class.
-    exception: Option<Edn>,
+    exception: Option<Value>,
     time: Option<i64>,
     index: Option<i64>,
 }
@@ -155,14 +155,18 @@ fn operation(parser: &mut Parser<'_>, syntax: Syntax) -> Result<Entry, Fault> {
         error: fields.error.or(fields.exception),
         time_ns: fields.time,
         index: fields.index,
+        client: None,
+        asked: None,
+        node: None,
+        term: None,
     })
 }
 
 /// Whether a value is a list of micro-operations such as `[:r 1 nil]`.
-fn is_transaction(value: &Edn) -> bool {
+fn is_transaction(value: &Value) -> bool {
     value.as_sequence().is_some_and(|items| {
         !items.is_empty()
-            && items.iter().all(|item| matches!(item.as_sequence(), Some([Edn::Keyword(_) | Edn::Text(_), ..])))
+            && items.iter().all(|item| matches!(item.as_sequence(), Some([Value::Keyword(_) | Value::Text(_), ..])))
     })
 }
 
@@ -222,12 +226,12 @@ fn json_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_
     let spot = parser.at();
     let value = parser.json_value()?;
     match (name, value) {
-        ("type", Edn::Text(kind)) => match Kind::named(&kind) {
+        ("type", Value::Text(kind)) => match Kind::named(&kind) {
             Some(kind) => once(&mut fields.kind, kind, name, at),
             None => Err(Fault::new(spot, "the type must be \"invoke\", \"ok\", \"fail\" or \"info\"")),
         },
         ("type", _) => Err(Fault::new(spot, "the type must be \"invoke\", \"ok\", \"fail\" or \"info\"")),
-        ("f", Edn::Nil) => Ok(()),
+        ("f", Value::Nil) => Ok(()),
         ("f", function) => once(&mut fields.function, function_of(function), name, at),
         (name, value) => fields.set(name, at, value, spot),
     }
@@ -236,9 +240,9 @@ fn json_field(fields: &mut Fields, name: &str, at: usize, parser: &mut Parser<'_
 impl Fields {
     /// Sets the field whose name stands at byte `at` and whose value stands at byte `spot`; others
     /// mean nothing.
-    fn set(&mut self, name: &str, at: usize, value: Edn, spot: usize) -> Result<(), Fault> {
+    fn set(&mut self, name: &str, at: usize, value: Value, spot: usize) -> Result<(), Fault> {
         match name {
-            "process" if value == Edn::Nil => Ok(()),
+            "process" if value == Value::Nil => Ok(()),
             "process" => {
                 let who = Who::of(value).map_err(|message| Fault::new(spot, message))?;
                 once(&mut self.who, who, name, at)
@@ -246,11 +250,11 @@ impl Fields {
             "value" => once(&mut self.value, value, name, at),
             "key" => once(&mut self.key, value, name, at),
             "error" => match value {
-                Edn::Nil => Ok(()),
+                Value::Nil => Ok(()),
                 error => once(&mut self.error, error, name, at),
             },
             "exception" => match value {
-                Edn::Nil => Ok(()),
+                Value::Nil => Ok(()),
                 thrown => once(&mut self.exception, class(thrown), name, at),
             },
             "time" => match whole(value, name, spot)? {
@@ -268,8 +272,8 @@ impl Fields {
 
 /// The class of an exception as Clojure's `Throwable->map` gives it: that of the first of its `:via`.
 /// The rest, with its stack trace, is not kept.
-fn class(thrown: Edn) -> Edn {
-    let via = thrown.get("via").and_then(Edn::as_sequence).and_then(<[Edn]>::first);
+fn class(thrown: Value) -> Value {
+    let via = thrown.get("via").and_then(Value::as_sequence).and_then(<[Value]>::first);
     match via.and_then(|via| via.get("type")) {
         Some(class) => class.clone(),
         None => thrown,
@@ -277,19 +281,19 @@ fn class(thrown: Edn) -> Edn {
 }
 
 /// A name that is no keyword still names a function: `nil`, `"read"`, `read`.
-fn function_of(value: Edn) -> Function {
+fn function_of(value: Value) -> Function {
     match value {
-        Edn::Text(name) | Edn::Symbol(name) => Function::named(&name),
+        Value::Text(name) | Value::Symbol(name) => Function::named(&name),
         other => Function::Other(SmolStr::from(other.to_string())),
     }
 }
 
 /// A whole number, or `nil`. Clojure's clocks may also give a floating-point time: cut off.
-fn whole(value: Edn, name: &str, spot: usize) -> Result<Option<i64>, Fault> {
+fn whole(value: Value, name: &str, spot: usize) -> Result<Option<i64>, Fault> {
     match value {
-        Edn::Nil => Ok(None),
-        Edn::Int(number) => Ok(Some(number)),
-        Edn::Number(text) if name == "time" => match text.parse::<f64>() {
+        Value::Nil => Ok(None),
+        Value::Int(number) => Ok(Some(number)),
+        Value::Number(text) if name == "time" => match text.parse::<f64>() {
             Ok(time) if time.is_finite() => Ok(Some(time as i64)),
             _ => Err(Fault::new(spot, ":time is out of range")),
         },

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use super::parser::quote;
-use super::{
-    Conventions, Edn, Format, Function, Imported, ImportedOperation, Keys, Moment, NemesisEntry, Place, ReadError,
-};
-use crate::{Outcome, Process};
+use super::{Conventions, Format, Function, Imported, Keys, Moment, NemesisEntry, Operation, Place, ReadError, Value};
+use crate::{Client, Event, Host, Op, Outcome, Process};
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +38,14 @@ pub(super) enum Who {
 
 impl Who {
     /// A number is a client; a keyword, symbol or text names something else.
-    pub(super) fn of(value: Edn) -> Result<Who, String> {
+    pub(super) fn of(value: Value) -> Result<Who, String> {
         match value {
-            Edn::Int(number) => match u64::try_from(number) {
+            Value::Int(number) => match u64::try_from(number) {
                 Ok(number) => Ok(Who::Client(number)),
                 // Jepsen's own numbers for the nemesis.
                 Err(_) => Ok(Who::Named(number.to_string().into())),
             },
-            Edn::Keyword(name) | Edn::Symbol(name) | Edn::Text(name) => Ok(Who::Named(name)),
+            Value::Keyword(name) | Value::Symbol(name) | Value::Text(name) => Ok(Who::Named(name)),
             other => Err(format!("{} is no process: a number or a keyword is needed", quote(&other.to_string()))),
         }
     }
@@ -59,12 +57,20 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) who: Who,
     pub(super) function: Function,
-    pub(super) key: Option<Edn>,
-    pub(super) value: Edn,
-    pub(super) error: Option<Edn>,
+    pub(super) key: Option<Value>,
+    pub(super) value: Value,
+    pub(super) error: Option<Value>,
     pub(super) time_ns: Option<i64>,
     /// `:index`, where there is one.
     pub(super) index: Option<i64>,
+    /// Where the client runs and whom it asks first: what only our own histories say, as the next three.
+    pub(super) client: Option<Client>,
+    /// With which value the operation that is completed was invoked.
+    pub(super) asked: Option<Value>,
+    /// The node that answered.
+    pub(super) node: Option<Host>,
+    /// Its term.
+    pub(super) term: Option<u64>,
 }
 
 /// How many operations of unnamed clients may be open at a time.
@@ -72,7 +78,7 @@ const MAX_NAMELESS: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Pairing {
-    operations: Vec<ImportedOperation>,
+    operations: Vec<Operation>,
     /// The columns at which the invocation and the completion begin, of each operation.
     columns: Vec<(u32, u32)>,
     nemesis: Vec<NemesisEntry>,
@@ -82,6 +88,9 @@ pub(super) struct Pairing {
     nameless: Vec<usize>,
     entries: u64,
     last_index: Option<i64>,
+    /// The events of our own histories, and whether the last line was cut off.
+    events: Vec<Event>,
+    truncated: bool,
 }
 
 /// Which operation each process has in progress.
@@ -116,6 +125,23 @@ impl Open {
 }
 
 impl Pairing {
+    /// Takes what the next event of ours says. Its position is that of the event.
+    pub(super) fn push_event(&mut self, entry: Entry, at: Place) -> Result<(), ReadError> {
+        self.entries = self.events.len() as u64;
+        self.push(entry, at)
+    }
+
+    /// Keeps an event of ours.
+    pub(super) fn keep(&mut self, event: Event) {
+        self.events.push(event);
+        self.entries = self.events.len() as u64;
+    }
+
+    /// The last line was cut off.
+    pub(super) fn cut_off(&mut self) {
+        self.truncated = true;
+    }
+
     /// Takes the entry that begins at a place. Entries come in the order of the text.
     pub(super) fn push(&mut self, entry: Entry, at: Place) -> Result<(), ReadError> {
         // Old versions of Jepsen write -1 for "not yet numbered".
@@ -161,9 +187,9 @@ impl Pairing {
 
     /// The open operation that an entry without a process completes, if there is just one.
     fn nameless_match(&mut self, entry: &Entry) -> Result<usize, String> {
-        let of_function = |at: &&usize| self.operations[**at].function == entry.function;
+        let of_function = |at: &&usize| self.operations[**at].op.f == entry.function;
         let candidates: Vec<usize> = self.nameless_open.iter().filter(of_function).copied().collect();
-        let same = |at: &&usize| self.operations[**at].argument == entry.value;
+        let same = |at: &&usize| self.operations[**at].op.value == entry.value;
         let exact: Vec<usize> = candidates.iter().filter(same).copied().collect();
         let found = match (&candidates[..], &exact[..]) {
             ([only], _) => *only,
@@ -189,16 +215,17 @@ impl Pairing {
 
     #[inline]
     fn begin(&mut self, process: u64, entry: Entry, moment: Moment, at: Place) {
-        self.operations.push(ImportedOperation {
+        self.operations.push(Operation {
             process: Process(process),
-            function: entry.function,
-            key: entry.key,
-            argument: entry.value,
+            client: entry.client,
+            op: Op { f: entry.function, key: entry.key, value: entry.value },
             result: None,
             invoked: moment,
             completed: None,
             outcome: Outcome::Info,
             error: None,
+            node: None,
+            term: None,
         });
         self.columns.push((column(at), 1));
     }
@@ -214,23 +241,28 @@ impl Pairing {
     ) -> Result<(), ReadError> {
         let operation = &mut self.operations[index];
         let (process, line) = (operation.process.0, operation.invoked.line);
-        if operation.function != entry.function {
-            let (completed, invoked) = (quote(entry.function.name()), quote(operation.function.name()));
+        if operation.op.f != entry.function {
+            let (completed, invoked) = (quote(entry.function.name()), quote(operation.op.f.name()));
             return Err(
                 at.error(format!("process {process} completes {completed} but had invoked {invoked} (line {line})"))
             );
         }
-        if entry.key.is_some() && entry.key != operation.key {
+        if entry.key.is_some() && entry.key != operation.op.key {
             return Err(at.error(format!("process {process} completes the operation of line {line} for another key")));
+        }
+        if entry.asked.as_ref().is_some_and(|asked| *asked != operation.op.value || entry.key != operation.op.key) {
+            return Err(at.error(format!("process {process} completes another operation than that of line {line}")));
         }
         operation.completed = Some(moment);
         operation.outcome = outcome;
         operation.error = entry.error;
+        operation.node = entry.node;
+        operation.term = entry.term;
         if outcome == Outcome::Ok {
             operation.result = Some(entry.value);
         } else if operation.error.is_none()
-            && matches!(entry.value, Edn::Keyword(_))
-            && entry.value != operation.argument
+            && matches!(entry.value, Value::Keyword(_))
+            && entry.value != operation.op.value
         {
             operation.error = Some(entry.value);
         }
@@ -260,8 +292,8 @@ impl Pairing {
                 split(operation, *columns)?;
             }
         }
-        let Pairing { operations, nemesis, entries, .. } = self;
-        Ok(Imported { format, conventions, operations, nemesis, entries, independent })
+        let Pairing { operations, nemesis, entries, events, truncated, .. } = self;
+        Ok(Imported { format, conventions, operations, nemesis, entries, independent, events, truncated })
     }
 
     /// Gives each operation of an unnamed client a process of its own.
@@ -279,37 +311,37 @@ impl Pairing {
 }
 
 /// The parts of an independent tuple. Jepsen prints it as a vector; a tagged one is taken too.
-fn tuple(value: &Edn) -> Option<&[Edn]> {
+fn tuple(value: &Value) -> Option<&[Value]> {
     let inner = match value {
-        Edn::Tagged(tag, inner) if tag.ends_with("tuple") => inner,
+        Value::Tagged(tag, inner) if tag.ends_with("tuple") => inner,
         other => other,
     };
     match inner {
-        Edn::Vector(parts) if parts.len() == 2 => Some(parts),
+        Value::Vector(parts) if parts.len() == 2 => Some(parts),
         _ => None,
     }
 }
 
 /// Whether an invocation's value can only be, or might be, an independent tuple. A transaction of
 /// two micro-operations looks like one, and so does a cas, unless their parts are looked at.
-fn carries_key(operation: &ImportedOperation) -> bool {
-    let Some([key, value]) = tuple(&operation.argument) else { return false };
-    match operation.function {
-        Function::Read => *value == Edn::Nil,
+fn carries_key(operation: &Operation) -> bool {
+    let Some([key, value]) = tuple(&operation.op.value) else { return false };
+    match operation.op.f {
+        Function::Read => *value == Value::Nil,
         Function::Cas => value.as_sequence().is_some_and(|pair| pair.len() == 2),
         Function::Txn => key.as_sequence().is_none() && value.as_sequence().is_some(),
         Function::Transfer => false,
-        _ => operation.key.is_none(),
+        _ => operation.op.key.is_none(),
     }
 }
 
-fn into_tuple(value: Edn) -> Result<(Edn, Edn), Edn> {
+fn into_tuple(value: Value) -> Result<(Value, Value), Value> {
     let inner = match value {
-        Edn::Tagged(tag, inner) if tag.ends_with("tuple") => *inner,
+        Value::Tagged(tag, inner) if tag.ends_with("tuple") => *inner,
         other => other,
     };
     match inner {
-        Edn::Vector(mut parts) if parts.len() == 2 => {
+        Value::Vector(mut parts) if parts.len() == 2 => {
             let value = parts.pop().unwrap_or_default();
             Ok((parts.pop().unwrap_or_default(), value))
         }
@@ -322,13 +354,13 @@ fn column(at: Place) -> u32 {
     u32::try_from(at.column).unwrap_or(u32::MAX)
 }
 
-fn split(operation: &mut ImportedOperation, columns: (u32, u32)) -> Result<(), ReadError> {
+fn split(operation: &mut Operation, columns: (u32, u32)) -> Result<(), ReadError> {
     let place = |moment: Moment, column: u32| Place { line: moment.line, column: column as usize };
     let invoked = place(operation.invoked, columns.0);
     let completed = place(operation.completed.unwrap_or(operation.invoked), columns.1);
-    let no_tuple = |at: Place, value: Edn| at.error(format!("{} is no [key value] tuple", quote(&value.to_string())));
+    let no_tuple = |at: Place, value: Value| at.error(format!("{} is no [key value] tuple", quote(&value.to_string())));
     let (key, argument) =
-        into_tuple(std::mem::take(&mut operation.argument)).map_err(|value| no_tuple(invoked, value))?;
+        into_tuple(std::mem::take(&mut operation.op.value)).map_err(|value| no_tuple(invoked, value))?;
     if let Some(result) = operation.result.take() {
         let (other, result) = into_tuple(result).map_err(|value| no_tuple(completed, value))?;
         if other != key {
@@ -336,7 +368,7 @@ fn split(operation: &mut ImportedOperation, columns: (u32, u32)) -> Result<(), R
         }
         operation.result = Some(result);
     }
-    operation.key = Some(key);
-    operation.argument = argument;
+    operation.op.key = Some(key);
+    operation.op.value = argument;
     Ok(())
 }

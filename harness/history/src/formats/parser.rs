@@ -5,7 +5,7 @@
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use super::number::number;
-use super::{Edn, Fault};
+use super::{Fault, Value};
 
 /// How deep values may be nested, discards and tags included.
 pub const MAX_DEPTH: usize = 128;
@@ -137,24 +137,24 @@ impl<'a> Parser<'a> {
     }
 
     /// One value.
-    pub(super) fn value(&mut self) -> Result<Edn, Fault> {
+    pub(super) fn value(&mut self) -> Result<Value, Fault> {
         let first = self.peek()?;
         let start = self.at;
         match first {
             None => Err(Fault::new(start, "the text ends where a value was expected")),
-            Some(b'[') => Ok(Edn::Vector(self.items(start, b']')?)),
-            Some(b'(') => Ok(Edn::List(self.items(start, b')')?)),
+            Some(b'[') => Ok(Value::Vector(self.items(start, b']')?)),
+            Some(b'(') => Ok(Value::List(self.items(start, b')')?)),
             Some(b'{') => self.map(start),
-            Some(b'"') => Ok(Edn::Text(self.string()?)),
+            Some(b'"') => Ok(Value::Text(self.string()?)),
             Some(b'\\') => self.character(),
-            Some(b':') => Ok(Edn::Keyword(self.keyword()?.unwrap_or_default().into())),
+            Some(b':') => Ok(Value::Keyword(self.keyword()?.unwrap_or_default().into())),
             Some(b'#') => self.dispatch(start),
             Some(b @ (b')' | b']' | b'}')) => Err(Fault::new(start, format!("unexpected {:?}", b as char))),
             Some(_) => self.atom(start),
         }
     }
 
-    fn atom(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn atom(&mut self, start: usize) -> Result<Value, Fault> {
         let token = self.token();
         let bytes = token.as_bytes();
         let digit = match bytes {
@@ -169,17 +169,17 @@ impl<'a> Parser<'a> {
             return number(token).ok_or_else(|| Fault::new(start, format!("{} is no number", quote(token))));
         }
         match token {
-            "nil" => Ok(Edn::Nil),
-            "true" => Ok(Edn::Bool(true)),
-            "false" => Ok(Edn::Bool(false)),
+            "nil" => Ok(Value::Nil),
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
             _ if matches!(bytes[0], b'^' | b'@' | b'`' | b'~') => {
                 Err(Fault::new(start, format!("{} is not EDN", quote(token))))
             }
-            _ => Ok(Edn::Symbol(token.into())),
+            _ => Ok(Value::Symbol(token.into())),
         }
     }
 
-    fn items(&mut self, start: usize, close: u8) -> Result<Vec<Edn>, Fault> {
+    fn items(&mut self, start: usize, close: u8) -> Result<Vec<Value>, Fault> {
         self.enter(start)?;
         self.at += 1;
         let mut items = Vec::new();
@@ -195,7 +195,7 @@ impl<'a> Parser<'a> {
         Ok(items)
     }
 
-    fn map(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn map(&mut self, start: usize) -> Result<Value, Fault> {
         self.enter(start)?;
         self.at += 1;
         let mut entries = Vec::new();
@@ -213,23 +213,23 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         self.depth -= 1;
-        Edn::map(entries)
+        Value::map(entries)
             .map_err(|twice| Fault::new(start, format!("the map has the key {} twice", quote(&twice.to_string()))))
     }
 
-    fn dispatch(&mut self, start: usize) -> Result<Edn, Fault> {
+    fn dispatch(&mut self, start: usize) -> Result<Value, Fault> {
         match self.bytes.get(start + 1) {
             Some(b'{') => {
                 self.at += 1;
                 let mut items = self.items(start + 1, b'}')?;
                 items.sort();
                 items.dedup();
-                Ok(Edn::Set(items))
+                Ok(Value::Set(items))
             }
             Some(b'#') => {
                 self.at += 2;
                 match self.token() {
-                    name @ ("NaN" | "Inf" | "-Inf") => Ok(Edn::Number(SmolStr::from(format!("##{name}")))),
+                    name @ ("NaN" | "Inf" | "-Inf") => Ok(Value::Number(SmolStr::from(format!("##{name}")))),
                     name => Err(Fault::new(start, format!("##{} is not EDN", quote(name)))),
                 }
             }
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
                 let tag = self.tag()?;
                 let value = self.value()?;
                 self.depth -= 1;
-                Ok(Edn::Tagged(tag.into(), Box::new(value)))
+                Ok(Value::Tagged(tag.into(), Box::new(value)))
             }
         }
     }
@@ -331,7 +331,7 @@ impl<'a> Parser<'a> {
         Ok(unit)
     }
 
-    fn character(&mut self) -> Result<Edn, Fault> {
+    fn character(&mut self) -> Result<Value, Fault> {
         let start = self.at;
         self.at += 1;
         let Some(first) = self.text[self.at..].chars().next() else {
@@ -362,12 +362,12 @@ impl<'a> Parser<'a> {
                 _ => None,
             },
         };
-        named.map(Edn::Char).ok_or_else(|| Fault::new(start, format!("\\{} is no character", quote(name))))
+        named.map(Value::Char).ok_or_else(|| Fault::new(start, format!("\\{} is no character", quote(name))))
     }
 }
 
 /// Whether a text can be the name of a keyword.
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| !ENDS[usize::from(b)])
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::json::{self, Json};
 use super::parser::is_token;
-use super::{Conventions, Edn, Format, Function, Imported, ImportedOperation, Known, NemesisEntry};
+use super::{Conventions, Format, Function, Imported, Known, NemesisEntry, Operation, Value};
 use crate::Outcome;
 
 mod porcupine;
@@ -77,14 +77,14 @@ fn conventions(history: &Imported, written: Conventions, losses: &mut Losses) {
     for operation in &history.operations {
         let (before, after) = (operation.known(history.conventions), operation.known(written));
         match (before, after) {
-            (Known::Happened(Edn::Nil), Known::Nothing) => {
+            (Known::Happened(Value::Nil), Known::Nothing) => {
                 losses.add(
                     "reads of nil that say \"unset\" (read them with --nil-read unset)",
                     operation.invoked.line,
                     true,
                 );
             }
-            (Known::Nothing, Known::Happened(Edn::Nil)) => {
+            (Known::Nothing, Known::Happened(Value::Nil)) => {
                 losses.add(
                     "reads of nil that say nothing (read them with --nil-read unknown)",
                     operation.invoked.line,
@@ -108,19 +108,19 @@ fn conventions(history: &Imported, written: Conventions, losses: &mut Losses) {
 
 fn events(history: &Imported, to: &mut impl Write, losses: &mut Losses) -> io::Result<()> {
     let converted = history.events();
-    let (line, reason) = converted.first_unfit.clone().unwrap_or_default();
-    losses.add_many(&format!("operations that events don't have, such as: {reason}"), converted.unfit, line, true);
     losses.add_many("failed operations that say what the register did not hold", converted.weakened, 0, true);
     losses.add_many("reads whose result says nothing", converted.unconstrained, 0, false);
-    let nemesis = history.nemesis.first().map_or(0, |entry| entry.at.line);
-    losses.add_many("entries of the nemesis", history.nemesis.len(), nemesis, false);
+    if history.format != Format::JsonLines {
+        let nemesis = history.nemesis.first().map_or(0, |entry| entry.at.line);
+        losses.add_many("entries of the nemesis", history.nemesis.len(), nemesis, false);
+    }
     converted.events.iter().try_for_each(|event| crate::jsonl::write(event, to))
 }
 
 /// An invocation, a completion, or something of the nemesis.
 enum Entry<'h> {
-    Invoke(&'h ImportedOperation),
-    Complete(&'h ImportedOperation),
+    Invoke(&'h Operation),
+    Complete(&'h Operation),
     Nemesis(&'h NemesisEntry),
 }
 
@@ -150,40 +150,31 @@ fn outcome(outcome: Outcome) -> &'static str {
 /// What stands in the columns or fields that all formats have.
 struct Row<'h> {
     kind: &'static str,
-    process: Edn,
+    process: Value,
     function: &'h str,
-    value: Edn,
-    key: Option<&'h Edn>,
-    error: Option<&'h Edn>,
+    value: Value,
+    key: Option<&'h Value>,
+    error: Option<&'h Value>,
     time_ns: Option<i64>,
     line: usize,
 }
 
 /// `tuples`: keys stand in values, as `[key value]`.
 fn row<'h>(entry: &Entry<'h>, tuples: bool) -> Row<'h> {
-    let of = |operation: &'h ImportedOperation, kind, value: &Edn, at: super::Moment, error| {
-        let (value, key) = match &operation.key {
-            Some(key) if tuples => (Edn::Vector(vec![key.clone(), value.clone()]), None),
+    let of = |operation: &'h Operation, kind, value: &Value, at: super::Moment, error| {
+        let (value, key) = match &operation.op.key {
+            Some(key) if tuples => (Value::Vector(vec![key.clone(), value.clone()]), None),
             key => (value.clone(), key.as_ref()),
         };
-        let process = i64::try_from(operation.process.0).map_or(Edn::Nil, Edn::Int);
-        Row {
-            kind,
-            process,
-            function: operation.function.name(),
-            value,
-            key,
-            error,
-            time_ns: at.time_ns,
-            line: at.line,
-        }
+        let process = i64::try_from(operation.process.0).map_or(Value::Nil, Value::Int);
+        Row { kind, process, function: operation.op.f.name(), value, key, error, time_ns: at.time_ns, line: at.line }
     };
     match *entry {
-        Entry::Invoke(operation) => of(operation, "invoke", &operation.argument, operation.invoked, None),
+        Entry::Invoke(operation) => of(operation, "invoke", &operation.op.value, operation.invoked, None),
         Entry::Complete(operation) => {
             let value = match operation.outcome {
-                Outcome::Ok => operation.result.as_ref().unwrap_or(&Edn::Nil),
-                Outcome::Fail | Outcome::Info => &operation.argument,
+                Outcome::Ok => operation.result.as_ref().unwrap_or(&Value::Nil),
+                Outcome::Fail | Outcome::Info => &operation.op.value,
             };
             let at = operation.completed.unwrap_or(operation.invoked);
             of(operation, outcome(operation.outcome), value, at, operation.error.as_ref())
@@ -202,8 +193,8 @@ fn row<'h>(entry: &Entry<'h>, tuples: bool) -> Row<'h> {
 }
 
 /// A name as a keyword, or as a text where that can't be.
-fn name(name: &str) -> Edn {
-    if is_token(name) { Edn::Keyword(name.into()) } else { Edn::Text(name.into()) }
+fn name(name: &str) -> Value {
+    if is_token(name) { Value::Keyword(name.into()) } else { Value::Text(name.into()) }
 }
 
 fn maps(history: &Imported, format: Format, to: &mut impl Write) -> io::Result<()> {
@@ -223,7 +214,7 @@ fn maps(history: &Imported, format: Format, to: &mut impl Write) -> io::Result<(
             }
         } else {
             let process = match row.process {
-                Edn::Keyword(name) => Edn::Text(name),
+                Value::Keyword(name) => Value::Text(name),
                 other => other,
             };
             write!(to, "{{\"index\":{index},\"type\":\"{}\",\"process\":{},\"f\":", row.kind, Json(&process))?;
@@ -250,10 +241,10 @@ fn maps(history: &Imported, format: Format, to: &mut impl Write) -> io::Result<(
 fn columns(history: &Imported, format: Format, to: &mut impl Write, losses: &mut Losses) -> io::Result<()> {
     let prefix = if format == Format::JepsenLog { "INFO  jepsen.util - " } else { "" };
     // The columns have no place for a key but the value.
-    let all_keyed = history.operations.iter().all(|operation| operation.key.is_some());
-    let unspeakable = |operation: &ImportedOperation| {
-        let pair = all_keyed || operation.argument.as_sequence().is_some_and(|pair| pair.len() == 2);
-        !is_token(operation.function.name()) || (operation.function == Function::Cas && !pair)
+    let all_keyed = history.operations.iter().all(|operation| operation.op.key.is_some());
+    let unspeakable = |operation: &Operation| {
+        let pair = all_keyed || operation.op.value.as_sequence().is_some_and(|pair| pair.len() == 2);
+        !is_token(operation.op.f.name()) || (operation.op.f == Function::Cas && !pair)
     };
     for operation in history.operations.iter().filter(|operation| unspeakable(operation)) {
         losses.add("operations whose function is no keyword, or a cas without [from to]", operation.invoked.line, true);
@@ -269,7 +260,7 @@ fn columns(history: &Imported, format: Format, to: &mut impl Write, losses: &mut
         if row.time_ns.is_some() {
             losses.add("times", row.line, false);
         }
-        if matches!(entry, Entry::Nemesis(_)) && !(matches!(row.process, Edn::Keyword(_)) && is_token(row.function)) {
+        if matches!(entry, Entry::Nemesis(_)) && !(matches!(row.process, Value::Keyword(_)) && is_token(row.function)) {
             losses.add("entries of the nemesis whose names are no keywords", row.line, false);
             continue;
         }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::{Entry, Losses, entries, is_key_value};
 use crate::Outcome;
 use crate::formats::convert::text;
-use crate::formats::{Edn, Function, Imported, ImportedOperation, Known};
+use crate::formats::{Function, Imported, Known, Operation, Value};
 
 /// The key of a history without keys.
 const KEY: &str = "0";
@@ -17,10 +17,10 @@ struct Texts {
 }
 
 pub(super) fn write(history: &Imported, to: &mut impl Write, losses: &mut Losses) -> io::Result<()> {
-    let is_text = |value: &Edn| matches!(value, Edn::Text(_) | Edn::Nil);
+    let is_text = |value: &Value| matches!(value, Value::Text(_) | Value::Nil);
     let texts = Texts {
-        keys: history.operations.iter().filter_map(|o| o.key.as_ref()).all(is_text),
-        values: history.operations.iter().all(|o| is_text(&o.argument) && o.result.as_ref().is_none_or(is_text)),
+        keys: history.operations.iter().filter_map(|o| o.op.key.as_ref()).all(is_text),
+        values: history.operations.iter().all(|o| is_text(&o.op.value) && o.result.as_ref().is_none_or(is_text)),
     };
     let mut fit = std::collections::BTreeSet::new();
     let mut spare = history.operations.iter().map(|o| o.process.0).max().unwrap_or_default();
@@ -28,7 +28,7 @@ pub(super) fn write(history: &Imported, to: &mut impl Write, losses: &mut Losses
     for operation in &history.operations {
         let line = operation.invoked.line;
         match operation.known(history.conventions) {
-            _ if !is_key_value(&operation.function) => {
+            _ if !is_key_value(&operation.op.f) => {
                 losses.add("operations other than get, put and append", line, true);
                 continue;
             }
@@ -43,7 +43,7 @@ pub(super) fn write(history: &Imported, to: &mut impl Write, losses: &mut Losses
             }
             Known::Happened(_) => {}
         }
-        if operation.function == Function::Append && !matches!(operation.argument, Edn::Text(_)) {
+        if operation.op.f == Function::Append && !matches!(operation.op.value, Value::Text(_)) {
             losses.add("appends of something that is no text", line, true);
             continue;
         }
@@ -60,9 +60,9 @@ pub(super) fn write(history: &Imported, to: &mut impl Write, losses: &mut Losses
     }
     for entry in entries(history) {
         let (operation, kind, value) = match entry {
-            Entry::Invoke(operation) => (operation, "invoke", &operation.argument),
+            Entry::Invoke(operation) => (operation, "invoke", &operation.op.value),
             Entry::Complete(operation) if operation.outcome == Outcome::Ok => {
-                (operation, "ok", operation.result.as_ref().unwrap_or(&Edn::Nil))
+                (operation, "ok", operation.result.as_ref().unwrap_or(&Value::Nil))
             }
             _ => continue,
         };
@@ -76,27 +76,27 @@ pub(super) fn write(history: &Imported, to: &mut impl Write, losses: &mut Losses
 
 fn line(
     texts: &Texts,
-    operation: &ImportedOperation,
+    operation: &Operation,
     process: u64,
     kind: &str,
-    value: &Edn,
+    value: &Value,
     to: &mut impl Write,
 ) -> io::Result<()> {
-    let function = match operation.function {
+    let function = match operation.op.f {
         Function::Read => "get",
         Function::Write => "put",
         ref other => other.name(),
     };
-    let spell = |plain: bool, value: &Edn| match value {
-        Edn::Text(text) if plain => text.clone(),
+    let spell = |plain: bool, value: &Value| match value {
+        Value::Text(text) if plain => text.clone(),
         other => text(other),
     };
-    let key = Edn::Text(operation.key.as_ref().map_or(KEY.into(), |key| spell(texts.keys, key)));
+    let key = Value::Text(operation.op.key.as_ref().map_or(KEY.into(), |key| spell(texts.keys, key)));
     let value = match value {
         // What a missing key reads as.
-        Edn::Nil if kind == "ok" && function == "get" => Edn::Text("".into()),
-        Edn::Nil => Edn::Nil,
-        other => Edn::Text(spell(texts.values, other)),
+        Value::Nil if kind == "ok" && function == "get" => Value::Text("".into()),
+        Value::Nil => Value::Nil,
+        other => Value::Text(spell(texts.values, other)),
     };
     writeln!(to, "{{:process {process}, :type :{kind}, :f :{function}, :key {key}, :value {value}}}")
 }
