@@ -3,8 +3,10 @@
 //! A [`Generator`] is a pure function of a seed, of the time, and of the completions it has seen.
 //! It knows nothing of worlds: whoever runs it asks each [`Slot`] for its [`Next`] operation,
 //! carries it out, and reports the completion. The workloads are [`register`], [`lock`] and
-//! [`set`]; [`limit`] holds what they share.
+//! [`set`]; [`limit`] holds what they share. [`client`] is what a client does besides asking the
+//! target.
 
+pub mod client;
 mod generator;
 pub mod limit;
 pub mod lock;

@@ -10,10 +10,9 @@ use duress_kv::config::Config;
 use duress_kv::paxos::Paxos;
 use duress_kv::primary_backup::PrimaryBackup;
 use duress_kv::quorum::Quorum;
-use duress_machine::client::Answer;
 use duress_machine::{Machine, NodeId};
 use duress_scenario::Scenario;
-use duress_sim::{Ended, Happening, SimRun, World};
+use duress_sim::{Ended, Fleet, Happening, SimRun, Typed, World};
 use duress_workloads::Generator;
 use smol_str::ToSmolStr;
 
@@ -23,12 +22,14 @@ use crate::rundir::RunDir;
 use crate::service::{self, Clients};
 use crate::{assemble, judge, options};
 
-/// Runs cases of any mode. The worlds are kept, and their memory with them.
+/// Runs cases of any mode: one world, and a fleet of each mode that was asked for. They are kept, and
+/// their memory with them.
 #[derive(Default)]
 pub(crate) struct Bundle {
-    paxos: Option<World<Paxos, Clients>>,
-    primary_backup: Option<World<PrimaryBackup, Clients>>,
-    quorum: Option<World<Quorum, Clients>>,
+    world: World,
+    paxos: Option<Typed<Paxos, Clients>>,
+    primary_backup: Option<Typed<PrimaryBackup, Clients>>,
+    quorum: Option<Typed<Quorum, Clients>>,
 }
 
 /// A simulator for the bundled cluster.
@@ -46,36 +47,33 @@ impl Bundle {
             sticky: service::sticky(&config),
             has_log: service::has_log(&config),
         };
-        match &config {
-            Config::Paxos(config) => carry_out(&mut self.paxos, case, (clients, generator), config, watch),
-            Config::PrimaryBackup(config) => {
-                carry_out(&mut self.primary_backup, case, (clients, generator), config, watch)
+        let plan = case.plan(clients.policy.timeout);
+        let fleet: &mut dyn Fleet = match config {
+            Config::Paxos(config) => configured(&mut self.paxos, config, clients),
+            Config::PrimaryBackup(config) => configured(&mut self.primary_backup, config, clients),
+            Config::Quorum(config) => configured(&mut self.quorum, config, clients),
+        };
+        match watch {
+            None => self.world.run(fleet, &plan, generator),
+            Some(watch) => {
+                let mut watcher = |at: Time, what: Happening<'_>| watch(step(at, what));
+                self.world.run_watched(fleet, &plan, generator, &mut watcher)
             }
-            Config::Quorum(config) => carry_out(&mut self.quorum, case, (clients, generator), config, watch),
         }
     }
 }
 
-fn carry_out<M>(
-    world: &mut Option<World<M, Clients>>,
-    case: &Case,
-    (clients, generator): (Clients, &mut dyn Generator),
-    config: &M::Config,
-    watch: Watcher<'_>,
-) -> SimRun
+/// A fleet with this configuration, in the memory of the last one if there is one.
+fn configured<M>(fleet: &mut Option<Typed<M, Clients>>, config: M::Config, clients: Clients) -> &mut Typed<M, Clients>
 where
     M: Machine<Request = api::Request, Response = api::Response>,
-    M::Response: Answer,
 {
-    let plan = case.plan(clients.policy.timeout);
-    let world = world.get_or_insert_with(|| World::new(clients.clone()));
-    world.set_service(clients);
-    match watch {
-        None => world.run(&plan, config, generator),
-        Some(watch) => {
-            let mut watcher = |at: Time, what: Happening<'_, M>| watch(step(at, what));
-            world.run_watched(&plan, config, generator, &mut watcher)
+    match fleet {
+        Some(fleet) => {
+            fleet.configure(config, clients);
+            fleet
         }
+        None => fleet.insert(Typed::new(config, clients)),
     }
 }
 
@@ -103,11 +101,11 @@ pub(crate) fn scripted(case: &Case, generator: &mut dyn Generator) -> SimRun {
 /// The longest message that is shown, in characters.
 const SHOWN: usize = 160;
 
-fn shown(message: &impl std::fmt::Debug) -> String {
+fn shown(message: &dyn std::fmt::Debug) -> String {
     format!("{message:?}").chars().take(SHOWN).collect()
 }
 
-fn step<M: Machine>(at: Time, what: Happening<'_, M>) -> Step {
+fn step(at: Time, what: Happening<'_>) -> Step {
     let name = |node: NodeId| node.to_smolstr();
     let local = |node: NodeId, what: String| What::At { node: name(node), what };
     let what = match what {
@@ -136,13 +134,7 @@ impl Simulator for Bundle {
     }
 
     fn recycle(&mut self, run: SimRun) {
-        if let Some(world) = &mut self.paxos {
-            world.recycle(run);
-        } else if let Some(world) = &mut self.primary_backup {
-            world.recycle(run);
-        } else if let Some(world) = &mut self.quorum {
-            world.recycle(run);
-        }
+        self.world.recycle(run);
     }
 
     fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Checker>> {

@@ -10,7 +10,7 @@ use duress_hunt::{Case, Hunted, Options, Progress, Property, Simulator, Step, hu
 use duress_machine::client::{self, Answer, Disposition, Policy};
 use duress_machine::{Effects, Input, Machine, NodeId, Observation, Reading, Role, Status};
 use duress_scenario::Scenario;
-use duress_sim::{Done, Service, SimRun, World};
+use duress_sim::{Done, Service, SimRun, Typed, World};
 use duress_workloads::{FinalOp, Generator, Next, Slot};
 
 /// What is wrong with it.
@@ -136,7 +136,8 @@ impl Generator for Writes {
 }
 
 struct Toys {
-    world: World<Toy, Clients>,
+    world: World,
+    fleet: Typed<Toy, Clients>,
     flaw: Flaw,
 }
 
@@ -145,7 +146,7 @@ impl Simulator for Toys {
         let plan = case.plan(Duration::from_millis(500));
         let writes = Writes { left: 20, harness: self.flaw == Flaw::Harness };
         let mut generator = duress_hunt::Selected::new(writes, &case.operations, plan.concurrency);
-        self.world.run(&plan, &self.flaw, &mut generator)
+        self.world.run(&mut self.fleet, &plan, &mut generator)
     }
 
     fn traced(&mut self, case: &Case, _: &mut dyn FnMut(Step)) -> SimRun {
@@ -167,7 +168,8 @@ fn scenario() -> Scenario {
 }
 
 fn hunted(flaw: Flaw, runs: u64) -> Hunted {
-    let make = || -> Box<dyn Simulator> { Box::new(Toys { world: World::new(Clients), flaw }) };
+    let make =
+        || -> Box<dyn Simulator> { Box::new(Toys { world: World::new(), fleet: Typed::new(flaw, Clients), flaw }) };
     let options = Options { runs: Some(runs), time: None, jobs: 2, keep_going: true, base: 1, extras: Vec::new() };
     let progress = Progress::default();
     let hunted = hunt(&scenario(), &options, &make, &progress).unwrap();

@@ -1,36 +1,53 @@
 //! Messages between nodes on their way.
 
-use duress_machine::client::Answer;
-use duress_machine::{Machine, NodeId};
+use duress_machine::NodeId;
 
-use crate::Service;
 use crate::event::{Event, NodeInput};
-use crate::harms::{Fate, packet_size};
+use crate::fleet::Held;
+use crate::harms::{Fate, HEADERS};
 use crate::network::{BACKOFF, MAX_WAITING, RESEND, State, UNACKNOWLEDGED};
 use crate::plan::Transport;
+use crate::state::{Running, about};
 use crate::watch::Happening;
-use crate::world::{Running, about};
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
+    /// The time until a message that was sent now on a link arrives.
+    pub(crate) fn latency(&mut self, from_host: usize, to_host: usize) -> u64 {
+        let link = self.s.links.link(from_host, to_host);
+        let number = self.s.links.number(link);
+        if self.s.links.ordinary(link, number) {
+            return self.s.links.takes(link, self.s.links.latency.middle());
+        }
+        let decision = self.decide(about::LATENCY, self.s.links.key(link), number);
+        self.s.links.takes(link, self.s.links.latency.draw(decision))
+    }
+
     /// A node sends a message to another.
-    pub(crate) fn send(&mut self, from: usize, to: usize, message: M::Message) {
+    pub(crate) fn send(&mut self, from: usize, to: usize, message: Held) {
         self.s.stats.messages += 1;
-        self.show(Happening::Sent { from: NodeId(from as u16), to: NodeId(to as u16), message: &message });
+        self.show(|fleet| Happening::Sent {
+            from: NodeId(from as u16),
+            to: NodeId(to as u16),
+            message: fleet.show(&message),
+        });
         match self.s.links.transport {
             Transport::Stream => self.send_on_connection(from, to, message),
             Transport::Datagram => self.send_datagram(from, to, message),
         }
     }
 
-    /// What harmed links do to a packet.
-    pub(crate) fn meet(&mut self, link: usize, number: u64, message: &impl std::fmt::Debug) -> Fate {
-        if self.s.links.harms.none() {
+    /// What harmed links do to a packet; without contents, to one of a handshake.
+    pub(crate) fn meet(&mut self, link: usize, number: u64, contents: Option<&Held>) -> Fate {
+        let harms = &self.s.links.harms;
+        if harms.none() {
             return Fate::default();
         }
-        let (key, size, now) = (self.s.links.key(link), packet_size(message), self.s.now);
+        let size = match contents {
+            Some(contents) if harms.weighs(link) => self.fleet.size(contents),
+            _ => 0,
+        };
+        let size = HEADERS.saturating_add(u32::try_from(size).unwrap_or(u32::MAX));
+        let (key, now) = (self.s.links.key(link), self.s.now);
         self.s.links.harms.meet(self.s.seed, (link, key), number, size, now)
     }
 
@@ -42,7 +59,7 @@ where
         let [forth, back] = [(from, to), (to, from)].map(|(from, to)| {
             let link = self.s.links.link(from, to);
             let number = self.s.links.number(link);
-            self.meet(link, number, &())
+            self.meet(link, number, None)
         });
         Fate {
             lost: forth.lost || back.lost,
@@ -52,21 +69,21 @@ where
         }
     }
 
-    fn send_datagram(&mut self, from: usize, to: usize, message: M::Message) {
+    fn send_datagram(&mut self, from: usize, to: usize, message: Held) {
         if !self.s.links.passes(from, to) {
-            return self.lost(from, to, 1);
+            return self.lose(from, to, message);
         }
         let network = &self.plan.network;
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
-        let fate = self.meet(link, number, &message);
+        let fate = self.meet(link, number, Some(&message));
         // A datagram carries a checksum of its own: damage is found out.
         if fate.lost || fate.damaged {
-            return self.lost(from, to, 1);
+            return self.lose(from, to, message);
         }
         if fate.twice {
             let takes = self.s.links.takes(link, self.s.links.latency.middle()) + fate.later;
-            let input = NodeInput::Message { from: from as u16, life: 0, message: message.clone() };
+            let input = NodeInput::Message { from: from as u16, life: 0, message: self.fleet.copy(&message) };
             self.after(takes, Event::Node { node: to as u16, input });
         }
         if self.s.links.ordinary(link, number) {
@@ -76,12 +93,12 @@ where
         }
         let key = self.s.links.key(link);
         if network.loss > 0.0 && self.decide(about::LOSS, key, number).chance(network.loss) {
-            return self.lost(from, to, 1);
+            return self.lose(from, to, message);
         }
         if network.duplicate > 0.0 && self.decide(about::DUPLICATE, key, number).chance(network.duplicate) {
             let drawn = self.s.links.latency.draw(self.decide(about::AGAIN, key, number));
             let takes = self.s.links.takes(link, drawn) * 2;
-            let input = NodeInput::Message { from: from as u16, life: 0, message: message.clone() };
+            let input = NodeInput::Message { from: from as u16, life: 0, message: self.fleet.copy(&message) };
             self.after(takes, Event::Node { node: to as u16, input });
         }
         let drawn = self.s.links.latency.draw(self.decide(about::LATENCY, key, number));
@@ -98,12 +115,19 @@ where
         self.after(takes, Event::Node { node: to as u16, input });
     }
 
-    fn lost(&mut self, from: usize, to: usize, messages: usize) {
-        self.s.stats.dropped += messages as u64;
-        self.show(Happening::Lost { from: NodeId(from as u16), to: NodeId(to as u16), messages });
+    /// A message is lost.
+    fn lose(&mut self, from: usize, to: usize, message: Held) {
+        self.fleet.free(message);
+        self.lost(from, to, 1);
     }
 
-    fn send_on_connection(&mut self, from: usize, to: usize, message: M::Message) {
+    /// Messages are lost, which are freed already.
+    fn lost(&mut self, from: usize, to: usize, messages: usize) {
+        self.s.stats.dropped += messages as u64;
+        self.show(|_| Happening::Lost { from: NodeId(from as u16), to: NodeId(to as u16), messages });
+    }
+
+    fn send_on_connection(&mut self, from: usize, to: usize, message: Held) {
         let at = self.s.links.connection(from, to);
         match self.s.links.connections[at].state {
             State::Up => {
@@ -123,7 +147,7 @@ where
                     }
                     // The host answers for the process that is gone: there is no such connection.
                     (false, true) => {
-                        self.lost(from, to, 1);
+                        self.lose(from, to, message);
                         self.break_connection(at);
                     }
                     (false, false) => self.stall(at, Some(message)),
@@ -137,13 +161,9 @@ where
                 }
             }
             State::Down { .. } => {
-                let waiting = &mut self.s.links.connections[at].waiting;
-                let full = waiting.len() >= MAX_WAITING;
-                let dropped = if full { waiting.len() } else { 0 };
-                if full {
-                    waiting.clear();
-                }
-                waiting.push_back(message);
+                let full = self.s.links.connections[at].waiting.len() >= MAX_WAITING;
+                let dropped = if full { self.drop_waiting(at) } else { 0 };
+                self.s.links.connections[at].waiting.push_back(message);
                 if dropped > 0 {
                     self.lost(from, to, dropped);
                 }
@@ -153,7 +173,7 @@ where
 
     /// Sends a message on a connection that carries it, unless the link is harmed otherwise. What is
     /// lost is sent again, as what meets a cut; and everything behind it waits.
-    fn deliver(&mut self, from: usize, to: usize, message: M::Message) {
+    fn deliver(&mut self, from: usize, to: usize, message: Held) {
         let link = self.s.links.link(from, to);
         let number = self.s.links.number(link);
         let (key, ordinary) = (self.s.links.key(link), self.s.links.ordinary(link, number));
@@ -162,12 +182,12 @@ where
             false => self.s.links.latency.draw(self.decide(about::LATENCY, key, number)),
         };
         let at = self.s.links.connection(from, to);
-        let fate = self.meet(link, number, &message);
+        let fate = self.meet(link, number, Some(&message));
         // Resets are sent for what goes either way, and everything sent is acknowledged.
         let back = self.s.links.link(to, from);
         if fate.reset || self.s.links.harms.resets(back) || fate.damaged {
             // A damaged frame ends the stream that it is on.
-            self.lost(from, to, 1);
+            self.lose(from, to, message);
             return self.break_connection(at);
         }
         if fate.lost {
@@ -187,7 +207,7 @@ where
     }
 
     /// From now on nothing that is sent on the connection is acknowledged.
-    fn stall(&mut self, at: usize, message: Option<M::Message>) {
+    fn stall(&mut self, at: usize, message: Option<Held>) {
         let now = self.s.now;
         let connection = &mut self.s.links.connections[at];
         connection.state = State::Stalled { since: now, resends: 0 };
@@ -199,7 +219,7 @@ where
     }
 
     /// A packet was lost: it is sent again later, or the connection is given up.
-    fn lose_packet(&mut self, at: usize, message: M::Message) {
+    fn lose_packet(&mut self, at: usize, message: Held) {
         let now = self.s.now;
         let connection = &mut self.s.links.connections[at];
         connection.waiting.push_front(message);
@@ -215,12 +235,19 @@ where
         self.at(next.unwrap_or(since + UNACKNOWLEDGED), Event::Link { link: at as u32, epoch });
     }
 
+    /// What waits on a connection is dropped. Returns how many messages that were.
+    fn drop_waiting(&mut self, at: usize) -> usize {
+        let waiting = &mut self.s.links.connections[at].waiting;
+        let count = waiting.len();
+        waiting.drain(..).for_each(|message| self.fleet.free(message));
+        count
+    }
+
     /// The connection is gone, and with it what was in flight.
     fn break_connection(&mut self, at: usize) {
         let now = self.s.now;
+        let waiting = self.drop_waiting(at);
         let connection = &mut self.s.links.connections[at];
-        let waiting = connection.waiting.len();
-        connection.waiting.clear();
         connection.state = State::Down { backoff: BACKOFF.0 };
         connection.losing_since = None;
         connection.epoch += 1;
@@ -340,8 +367,8 @@ where
         }
         for peer in (0..self.s.nodes.len()).filter(|peer| *peer != node) {
             let own = self.s.links.connection(node, peer);
+            self.drop_waiting(own);
             let connection = &mut self.s.links.connections[own];
-            connection.waiting.clear();
             connection.state = State::Down { backoff: BACKOFF.0 };
             connection.epoch += 1;
             let theirs = self.s.links.connection(peer, node);

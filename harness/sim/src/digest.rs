@@ -5,8 +5,9 @@
 
 use std::hash::{Hash, Hasher};
 
+/// A run's trace so far, as a number that everything that happens is folded into.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Digest(u64);
+pub struct Digest(u64);
 
 impl Default for Digest {
     fn default() -> Self {

@@ -1,21 +1,21 @@
 //! What can happen at a moment of virtual time.
 
-use duress_machine::Machine;
+use crate::fleet::Held;
 
 /// Something that is going to happen. Nodes, client hosts and seats are named by their numbers;
 /// a `life` names one start of a node, and what belongs to an earlier life is void.
 #[derive(Debug)]
-pub(crate) enum Event<M: Machine> {
+pub(crate) enum Event {
     /// Something reaches a node.
-    Node { node: u16, input: NodeInput<M> },
+    Node { node: u16, input: NodeInput },
     /// A node that is slow comes to handle what waits.
     Wake { node: u16, life: u32 },
     /// Something reaches a seat's client host.
-    Client { seat: u32, attempt: u32, input: ClientInput<M> },
+    Client { seat: u32, attempt: u32, input: ClientInput },
     /// A request on a connection is sent again if its link is cut.
-    Resend { to: u16, seat: u32, attempt: u32, life: u32, tries: u8, request: Box<M::Request> },
+    Resend { to: u16, seat: u32, attempt: u32, life: u32, tries: u8, request: Held },
     /// An answer likewise.
-    ResendAnswer { from: u16, seat: u32, attempt: u32, tries: u8, response: M::Response },
+    ResendAnswer { from: u16, seat: u32, attempt: u32, tries: u8, response: Held },
     /// A slot is asked what it does next.
     Slot { seat: u32 },
     /// A seat's operation has taken longer than the harness waits.
@@ -46,17 +46,17 @@ pub(crate) enum Event<M: Machine> {
 
 /// What can reach a node.
 #[derive(Debug)]
-pub(crate) enum NodeInput<M: Machine> {
+pub(crate) enum NodeInput {
     /// `life` is the receiver's that the connection was made with; zero is any.
     Message {
         from: u16,
         life: u32,
-        message: M::Message,
+        message: Held,
     },
+    /// `setting` is the number of the timer's setting.
     Timer {
         life: u32,
-        timer: M::Timer,
-        generation: u32,
+        setting: u32,
     },
     Synced {
         life: u32,
@@ -66,8 +66,7 @@ pub(crate) enum NodeInput<M: Machine> {
         life: u32,
         seat: u32,
         attempt: u32,
-        /// Boxed: few of the many events are requests, and requests are long.
-        request: Box<M::Request>,
+        request: Held,
     },
     Fenced {
         life: u32,
@@ -77,10 +76,10 @@ pub(crate) enum NodeInput<M: Machine> {
 
 /// What can reach a client host about one seat's attempt.
 #[derive(Debug)]
-pub(crate) enum ClientInput<M: Machine> {
+pub(crate) enum ClientInput {
     /// The harness wants an operation carried out.
     Begin,
-    Answer(M::Response),
+    Answer(Held),
     NotSent,
     Lost,
     /// The attempt's time may be up.

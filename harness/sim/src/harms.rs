@@ -1,19 +1,17 @@
 //! What harmed links do to messages, beyond being cut or slow by the same for all.
 //!
-//! A message is taken for one packet, as large as a third of its text in a trace and the headers.
+//! A message is taken for one packet, as large as the message is when it is encoded, and the headers.
 //! Its fate is a function of the seed, the link and its number on the link, so that it stays the
 //! same whatever else is harmed. What follows from a lost or damaged packet depends on the transport
 //! and is told in [`crate::connections`] and [`crate::clients`].
 
-use std::fmt::{self, Write};
-
 use duress_fault::{Checksum, LinkHarm, Shape};
 use duress_seed::{Decision, Seed};
 
-use crate::phases::nanos;
+use crate::plan::nanos;
 
 /// Bytes of the headers around a message: IP, TCP with time stamps, and the frame's own.
-const HEADERS: u32 = 20 + 32 + 12;
+pub(crate) const HEADERS: u32 = 20 + 32 + 12;
 /// As in the fabric: a link of low rate has a queue for so many bytes, or so many nanoseconds.
 const QUEUE: (u64, u64) = (64 << 10, 100_000_000);
 /// As in the fabric: a normally distributed delay strays by so many deviations at most, and one of
@@ -111,6 +109,11 @@ impl Harms {
         self.on(link).any(|one| one.harm == LinkHarm::Reset)
     }
 
+    /// Whether it matters how large a packet on a link is.
+    pub(crate) fn weighs(&self, link: usize) -> bool {
+        self.on(link).any(|one| matches!(one.harm, LinkHarm::Bandwidth { .. } | LinkHarm::BlackHole { .. }))
+    }
+
     /// The fate of a packet of so many bytes. `key` names the link in decisions.
     pub(crate) fn fate(&self, seed: Seed, (link, key): (usize, u64), number: u64, size: u32, now: u64) -> Fate {
         let mut fate = Fate::default();
@@ -183,21 +186,6 @@ fn delay(by: u64, jitter: u64, shape: Shape, decision: Decision) -> u64 {
         }
         Shape::Pareto => by + (decision.pareto().min(STRAYS.1) * jitter as f64) as u64,
     }
-}
-
-/// The size of the packet that a message is taken for, in bytes.
-pub(crate) fn packet_size(message: &impl fmt::Debug) -> u32 {
-    struct Count(u32);
-    impl Write for Count {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.0 = self.0.saturating_add(text.len() as u32);
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting never fails.
-    let _ = write!(count, "{message:?}");
-    HEADERS + count.0 / 3
 }
 
 #[cfg(test)]
@@ -275,7 +263,7 @@ mod tests {
         let cut: Vec<bool> = [0, 9, 10, 19, 20].into_iter().map(|now| flap.flapped(1, now)).collect();
         assert_eq!(cut, [true, true, false, false, true]);
         assert!(!flap.flapped(0, 0));
-        assert_eq!(packet_size(&"x".repeat(298)), HEADERS + 100);
+        assert!(hole.weighs(1) && !hole.weighs(0) && !flap.weighs(1));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
+use crate::fleet::Held;
 use crate::harms::Harms;
 use crate::plan::{Compiled, Network, Transport};
 
@@ -53,7 +54,7 @@ pub(crate) enum State {
 
 /// The connection of one node to another, which carries messages one way.
 #[derive(Debug)]
-pub(crate) struct Connection<M> {
+pub(crate) struct Connection {
     pub(crate) state: State,
     /// Changes whenever what is planned for the connection is void.
     pub(crate) epoch: u32,
@@ -62,14 +63,14 @@ pub(crate) struct Connection<M> {
     /// When the last message arrives: none arrives before an earlier one.
     pub(crate) last_arrival: u64,
     /// What waits to be sent, or sent again.
-    pub(crate) waiting: VecDeque<M>,
+    pub(crate) waiting: VecDeque<Held>,
     /// Whether messages get through though they are not acknowledged (the way back is cut).
     pub(crate) deaf: bool,
     /// Since when what is sent has been lost, each time it was sent again.
     pub(crate) losing_since: Option<u64>,
 }
 
-impl<M> Default for Connection<M> {
+impl Default for Connection {
     fn default() -> Self {
         Connection {
             state: State::Down { backoff: BACKOFF.0 },
@@ -85,7 +86,7 @@ impl<M> Default for Connection<M> {
 
 /// All links.
 #[derive(Debug)]
-pub(crate) struct Links<M> {
+pub(crate) struct Links {
     hosts: usize,
     nodes: usize,
     pub(crate) transport: Transport,
@@ -111,10 +112,10 @@ pub(crate) struct Links<M> {
     /// The time.
     pub(crate) now: u64,
     /// Per directed pair of nodes.
-    pub(crate) connections: Vec<Connection<M>>,
+    pub(crate) connections: Vec<Connection>,
 }
 
-impl<M> Default for Links<M> {
+impl Default for Links {
     fn default() -> Self {
         Links {
             hosts: 0,
@@ -149,7 +150,7 @@ fn refill<T: Clone>(vec: &mut Vec<T>, length: usize, with: T) {
     vec.resize(length, with);
 }
 
-impl<M> Links<M> {
+impl Links {
     /// Whole links between so many hosts. `slower` draws a link's factor, from 0.0 to 1.0.
     pub(crate) fn reset(
         &mut self,

@@ -3,37 +3,16 @@
 use std::time::Duration;
 
 use duress_history::{EventKind, Op, Outcome, Phase, Value};
-use duress_machine::client::Answer;
-use duress_machine::{Machine, Role, Status};
+use duress_machine::{Role, Status};
 use duress_workloads::FinalOp;
 use smol_str::format_smolstr;
 
-use crate::clients::{Final, Purpose};
+use crate::Ended;
 use crate::event::Event;
-use crate::node::role_name;
-use crate::world::Running;
-use crate::{Ended, Service};
-
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Nodes start; waiting until a client is answered.
-    Boot,
-    /// The workload runs and faults are injected.
-    Main,
-    /// Everything is being healed, or everything but the nodes that are held back.
-    Healing,
-    /// A quorum has been healed; its nodes are asked until they answer.
-    Quorum,
-    /// Healed; operations in progress come to their ends.
-    Draining,
-    /// Every node is asked until it answers.
-    Recovery,
-    /// The nodes' logs become equal.
-    Converging,
-    /// The last questions.
-    Final,
-}
+use crate::host::role_name;
+use crate::plan::nanos;
+use crate::seat::{Final, Purpose};
+use crate::state::{Running, Stage};
 
 const MILLISECOND: u64 = 1_000_000;
 /// How long the target may take to serve at first.
@@ -45,14 +24,7 @@ const AGAIN: u64 = 20 * MILLISECOND;
 /// How long a fault waits, at least, for whom it is to hit.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX >> 2)
-}
-
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     fn enter(&mut self, stage: Stage) {
         self.s.stage = stage;
         self.s.stage_number += 1;
@@ -246,7 +218,7 @@ where
         self.enter(Stage::Converging);
         self.s.ended = None;
         self.s.recovery = recovery;
-        if self.service.has_log() {
+        if self.fleet.has_log() {
             self.bound(nanos(self.plan.recovery));
             self.converge();
         } else {
@@ -266,9 +238,8 @@ where
     }
 
     fn agreed(&self) -> bool {
-        let position =
-            |node: &crate::node::Node<M>| node.status(self.s.now).map(|status| (status.commit_index, status.digest));
-        let mut positions = self.s.nodes.iter().map(position);
+        let position = |node| self.status(node).map(|status| (status.commit_index, status.digest));
+        let mut positions = (0..self.s.nodes.len()).map(position);
         match positions.next() {
             Some(Some(first)) => positions.all(|position| position == Some(first)),
             _ => false,
@@ -342,8 +313,7 @@ where
             if seat.purpose != (Purpose::Probe { answered: false }) {
                 continue;
             }
-            let node = &self.s.nodes[seat.node];
-            let state = match node.status(self.s.now) {
+            let state = match self.status(seat.node) {
                 None => "it is down".to_owned(),
                 Some(status) => {
                     let leader = status.leader.and_then(|leader| self.plan.nodes.get(usize::from(leader.0)));

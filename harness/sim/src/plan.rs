@@ -247,3 +247,8 @@ impl Default for Clocks {
         Clocks { offset: Duration::from_millis(5), drift_ppm: 100 }
     }
 }
+
+/// A time in nanoseconds; what is too long is shorter, and long enough.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX >> 2)
+}

@@ -1,12 +1,14 @@
 //! Seeing a run as it happens.
 
+use std::fmt::Debug;
+
 use duress_history::Time;
-use duress_machine::{Machine, NodeId};
+use duress_machine::NodeId;
 
 /// Something that happened inside the cluster. What clients ask and are told, and what is done to
 /// the cluster, stands in the history.
 #[derive(Debug)]
-pub enum Happening<'a, M: Machine> {
+pub enum Happening<'a> {
     /// A node's process runs, with so many records on its disk.
     Started {
         /// Which node.
@@ -21,7 +23,7 @@ pub enum Happening<'a, M: Machine> {
         /// To whom.
         to: NodeId,
         /// What.
-        message: &'a M::Message,
+        message: &'a dyn Debug,
     },
     /// A message reaches a node.
     Received {
@@ -30,7 +32,7 @@ pub enum Happening<'a, M: Machine> {
         /// Who gets it.
         to: NodeId,
         /// What.
-        message: &'a M::Message,
+        message: &'a dyn Debug,
     },
     /// A message, or all that was in flight on a connection, is lost.
     Lost {
@@ -46,7 +48,7 @@ pub enum Happening<'a, M: Machine> {
         /// Which node.
         node: NodeId,
         /// Which timer.
-        timer: M::Timer,
+        timer: &'a dyn Debug,
     },
     /// Everything a node had written up to here is on its disk.
     Synced {
@@ -60,14 +62,14 @@ pub enum Happening<'a, M: Machine> {
         /// Which node.
         node: NodeId,
         /// What is asked.
-        request: &'a M::Request,
+        request: &'a dyn Debug,
     },
     /// A node answers a client.
     Answer {
         /// Which node.
         node: NodeId,
         /// What it says.
-        response: &'a M::Response,
+        response: &'a dyn Debug,
     },
     /// A node's process has ended.
     Down {
@@ -77,13 +79,13 @@ pub enum Happening<'a, M: Machine> {
 }
 
 /// Sees everything that happens, in order. Whatever it does, it doesn't change the run.
-pub trait Watch<M: Machine> {
+pub trait Watch {
     /// Something happens.
-    fn on(&mut self, at: Time, what: Happening<'_, M>);
+    fn on(&mut self, at: Time, what: Happening<'_>);
 }
 
-impl<M: Machine, F: FnMut(Time, Happening<'_, M>)> Watch<M> for F {
-    fn on(&mut self, at: Time, what: Happening<'_, M>) {
+impl<F: FnMut(Time, Happening<'_>)> Watch for F {
+    fn on(&mut self, at: Time, what: Happening<'_>) {
         self(at, what);
     }
 }

@@ -1,274 +1,38 @@
-//! The world itself: its state, its loop, and what every part of it needs.
+//! The world itself: its loop, and who handles what comes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use duress_fault::{HeldBack, Lookout};
-use duress_history::{Event as HistoryEvent, EventKind, Header, Host, Time};
-use duress_machine::client::Answer;
-use duress_machine::{Effects, Machine};
-use duress_seed::{Decision, Seed};
+use duress_history::{EventKind, Header};
 use duress_workloads::Generator;
-use smol_str::SmolStr;
 
-use crate::calendar::Calendar;
-use crate::clients::{ClientHost, Final, Idle, Seat};
-use crate::clock::{Clock, EPOCH};
-use crate::digest::Digest;
+use crate::clock::EPOCH;
 use crate::event::Event;
-use crate::network::{Links, host_key};
-use crate::node::Node;
-use crate::phases::Stage;
-use crate::plan::{Chance, Compiled};
-use crate::watch::{Happening, Watch};
-use crate::{Coverage, Ended, Service, SimPlan, SimRun, Stats};
+use crate::fleet::Fleet;
+use crate::state::{Running, State};
+use crate::watch::Watch;
+use crate::{Ended, SimPlan, SimRun};
 
-/// What a decision is about: the first word of its key.
-pub(crate) mod about {
-    pub(crate) const LATENCY: u64 = 1;
-    pub(crate) const LOSS: u64 = 2;
-    pub(crate) const DUPLICATE: u64 = 3;
-    pub(crate) const REORDER: u64 = 4;
-    pub(crate) const SYNC: u64 = 5;
-    pub(crate) const STARTUP: u64 = 6;
-    pub(crate) const CRASH: u64 = 7;
-    pub(crate) const POWER: u64 = 8;
-    pub(crate) const CORRUPT: u64 = 9;
-    pub(crate) const CLOCK: u64 = 10;
-    pub(crate) const SPREAD: u64 = 11;
-    pub(crate) const FENCE: u64 = 12;
-    pub(crate) const AGAIN: u64 = 13;
-    pub(crate) const FLIP: u64 = 14;
+/// Simulates runs, one after the other, in memory that is used again.
+#[derive(Debug, Default)]
+pub struct World {
+    state: State,
 }
 
-/// Simulates runs of one service, one after the other, in memory that is used again.
-#[derive(Debug)]
-pub struct World<M: Machine, S> {
-    service: S,
-    state: State<M>,
-}
-
-/// A fault in force, or being healed.
-#[derive(Debug)]
-pub(crate) struct InForce {
-    /// Its number.
-    pub(crate) number: u64,
-    /// Its place in the plan's schedule; `None` of the fault that holds the rest of the nodes
-    /// down while a quorum is healed first.
-    pub(crate) place: Option<u32>,
-    pub(crate) resolved: duress_fault::Resolved,
-    pub(crate) harmed_before: u64,
-    /// It is being healed: these nodes have yet to start.
-    pub(crate) healing: bool,
-    pub(crate) awaiting: Vec<u16>,
-    pub(crate) healed_at: u64,
-}
-
-/// Everything that changes during a run. Times are true nanoseconds since the run began.
-#[derive(Debug)]
-pub(crate) struct State<M: Machine> {
-    pub(crate) now: u64,
-    pub(crate) seed: Seed,
-    pub(crate) calendar: Calendar<Event<M>>,
-    pub(crate) nodes: Vec<Node<M>>,
-    pub(crate) hosts: Vec<ClientHost<M>>,
-    pub(crate) seats: Vec<Seat<M>>,
-    pub(crate) links: Links<M::Message>,
-    /// Per client host and node: connections that wait to be used again.
-    pub(crate) idle: Vec<Idle>,
-    /// What locks protect: the newest token of each.
-    pub(crate) resource: BTreeMap<SmolStr, u64>,
-    pub(crate) effects: Effects<M>,
-    pub(crate) in_force: Vec<InForce>,
-    /// The nodes that are held back while a quorum must serve.
-    pub(crate) held: Option<HeldBack>,
-    /// Watches for the triggers of faults.
-    pub(crate) lookout: Lookout,
-    /// Faults whose triggers have fired and that are not yet injected, by their places.
-    pub(crate) fired: BTreeSet<u32>,
-    pub(crate) history: Vec<HistoryEvent>,
-    pub(crate) digest: Digest,
-    pub(crate) stats: Stats,
-    pub(crate) coverage: Coverage,
-    pub(crate) stage: Stage,
-    /// Counts changes of the stage, so that an old deadline is void.
-    pub(crate) stage_number: u32,
-    pub(crate) main_began: u64,
-    pub(crate) healed: u64,
-    pub(crate) busy_slots: usize,
-    pub(crate) slots_left: usize,
-    pub(crate) finals: Vec<Final>,
-    pub(crate) finals_asked: usize,
-    pub(crate) finals_open: usize,
-    pub(crate) recovery: Duration,
-    pub(crate) converged: bool,
-    pub(crate) next_process: u64,
-    pub(crate) next_probe: u64,
-    pub(crate) next_unscheduled: u64,
-    pub(crate) next_request: u32,
-    pub(crate) ended: Option<Ended>,
-    /// The node whose machine is at work.
-    pub(crate) stepping: Option<u16>,
-    pub(crate) sync: Compiled,
-    pub(crate) startup: Compiled,
-}
-
-impl<M: Machine> Default for State<M> {
-    fn default() -> Self {
-        State {
-            now: 0,
-            seed: Seed(0),
-            calendar: Calendar::default(),
-            nodes: Vec::new(),
-            hosts: Vec::new(),
-            seats: Vec::new(),
-            links: Links::default(),
-            idle: Vec::new(),
-            resource: BTreeMap::new(),
-            effects: Effects::default(),
-            in_force: Vec::new(),
-            held: None,
-            lookout: Lookout::default(),
-            fired: BTreeSet::new(),
-            history: Vec::new(),
-            digest: Digest::default(),
-            stats: Stats::default(),
-            coverage: Coverage::default(),
-            stage: Stage::Boot,
-            stage_number: 0,
-            main_began: 0,
-            healed: 0,
-            busy_slots: 0,
-            slots_left: 0,
-            finals: Vec::new(),
-            finals_asked: 0,
-            finals_open: 0,
-            recovery: Duration::ZERO,
-            converged: true,
-            next_process: 0,
-            next_probe: 0,
-            next_unscheduled: 0,
-            next_request: 0,
-            ended: None,
-            stepping: None,
-            sync: Compiled::default(),
-            startup: Compiled::default(),
-        }
-    }
-}
-
-impl<M: Machine> State<M> {
-    fn reset(&mut self, plan: &SimPlan) {
-        let seed = plan.seed.derive("sim");
-        self.now = 0;
-        self.seed = seed;
-        self.calendar.clear();
-        self.nodes.truncate(plan.nodes.len());
-        self.nodes.iter_mut().for_each(Node::reset);
-        self.nodes.resize_with(plan.nodes.len(), Node::default);
-        self.hosts.truncate(plan.clients.len());
-        self.hosts.iter_mut().for_each(ClientHost::reset);
-        self.hosts.resize_with(plan.clients.len(), ClientHost::default);
-        self.seats.clear();
-        let slower = |link: u64| seed.decide(&[about::SPREAD, link]).unit();
-        self.links.reset(plan.nodes.len(), plan.clients.len(), &plan.network, slower);
-        if let Chance::Only(messages) = &plan.chance {
-            let place = |name: &Host| plan.nodes.iter().chain(&plan.clients).position(|host| host == name);
-            self.links.leave_to_chance(None, &[]);
-            for ((from, to), numbers) in messages {
-                if let (Some(from), Some(to)) = (place(from), place(to)) {
-                    self.links.leave_to_chance(Some(self.links.link(from, to)), numbers);
-                }
-            }
-        }
-        self.idle.clear();
-        self.idle.resize(plan.nodes.len() * plan.clients.len(), Idle::default());
-        self.resource.clear();
-        self.effects = Effects::default();
-        self.in_force.clear();
-        self.lookout =
-            Lookout::new(plan.schedule.iter().filter_map(|timed| Some((timed.number, timed.when.as_ref()?))));
-        self.fired.clear();
-        self.held = None;
-        self.history.clear();
-        self.digest = Digest::default();
-        self.stats = Stats::default();
-        self.coverage = Coverage::default();
-        self.stage = Stage::Boot;
-        self.stage_number = 0;
-        self.main_began = 0;
-        self.healed = 0;
-        self.busy_slots = 0;
-        self.slots_left = 0;
-        self.finals.clear();
-        self.finals_asked = 0;
-        self.finals_open = 0;
-        self.recovery = Duration::ZERO;
-        self.converged = true;
-        self.next_process = plan.concurrency as u64;
-        self.next_probe = 0;
-        self.next_unscheduled = UNSCHEDULED;
-        self.next_request = 0;
-        self.ended = None;
-        self.stepping = None;
-        self.sync = plan.disk.sync.compile();
-        self.startup = plan.startup.compile();
-        for host in 0..plan.nodes.len() + plan.clients.len() {
-            let drift = i64::from(plan.clocks.drift_ppm.min(500_000));
-            let offset = i64::try_from(plan.clocks.offset.as_nanos()).unwrap_or(i64::MAX / 2);
-            let [rate, ahead] = [0, 1].map(|what| seed.decide(&[about::CLOCK, host_key(host, plan.nodes.len()), what]));
-            let rate = rate.below(2 * drift as u64 + 1) as i64 - drift;
-            let ahead = ahead.below(2 * offset as u64 + 1) as i64 - offset;
-            let clock = match host.checked_sub(plan.nodes.len()) {
-                None => &mut self.nodes[host].clock,
-                Some(client) => &mut self.hosts[client].clock,
-            };
-            *clock = Clock::new(ahead, rate as i32);
-        }
-    }
-}
-
-/// Faults that nobody scheduled are numbered from here, as in the real world.
-pub(crate) const UNSCHEDULED: u64 = 1 << 32;
-
-/// One run under way.
-pub(crate) struct Running<'a, 'w, M: Machine, S> {
-    pub(crate) s: &'a mut State<M>,
-    pub(crate) service: &'a S,
-    pub(crate) plan: &'a SimPlan,
-    pub(crate) config: &'a M::Config,
-    pub(crate) generator: &'a mut dyn Generator,
-    pub(crate) watch: Option<&'a mut (dyn Watch<M> + 'w)>,
-}
-
-impl<M: Machine, S: Service<M>> World<M, S>
-where
-    M::Response: Answer,
-{
-    /// A world for runs of this service.
-    pub fn new(service: S) -> World<M, S> {
-        World { service, state: State::default() }
+impl World {
+    /// A world for runs of any fleet.
+    pub fn new() -> World {
+        World::default()
     }
 
-    /// The service.
-    pub fn service(&self) -> &S {
-        &self.service
-    }
-
-    /// Another service for the runs to come.
-    pub fn set_service(&mut self, service: S) {
-        self.service = service;
-    }
-
-    /// Carries out a run. `config` is that of every node; `generator` gives the operations of the
-    /// main phase and the final reads.
+    /// Carries out a run of a fleet. `generator` gives the operations of the main phase and the
+    /// final reads.
     ///
     /// # Panics
     /// On a plan without nodes or client hosts, or with more of them than [`SimPlan`] allows. A
     /// panic of a machine is caught and ends the run.
-    pub fn run(&mut self, plan: &SimPlan, config: &M::Config, generator: &mut dyn Generator) -> SimRun {
-        self.carry_out(plan, config, generator, None)
+    pub fn run(&mut self, fleet: &mut dyn Fleet, plan: &SimPlan, generator: &mut dyn Generator) -> SimRun {
+        self.carry_out(fleet, plan, generator, None)
     }
 
     /// As [`run`](World::run), and shows what happens to `watch` as it happens.
@@ -277,12 +41,12 @@ where
     /// As [`run`](World::run).
     pub fn run_watched(
         &mut self,
+        fleet: &mut dyn Fleet,
         plan: &SimPlan,
-        config: &M::Config,
         generator: &mut dyn Generator,
-        watch: &mut dyn Watch<M>,
+        watch: &mut dyn Watch,
     ) -> SimRun {
-        self.carry_out(plan, config, generator, Some(watch))
+        self.carry_out(fleet, plan, generator, Some(watch))
     }
 
     /// Takes a history's memory back, for the runs to come.
@@ -295,16 +59,22 @@ where
 
     fn carry_out(
         &mut self,
+        fleet: &mut dyn Fleet,
         plan: &SimPlan,
-        config: &M::Config,
         generator: &mut dyn Generator,
-        watch: Option<&mut dyn Watch<M>>,
+        watch: Option<&mut dyn Watch>,
     ) -> SimRun {
         assert!((1..=64).contains(&plan.nodes.len()), "a simulated cluster has 1 to 64 nodes");
         assert!((1..=256).contains(&plan.clients.len()), "a simulated cluster has 1 to 256 client hosts");
         assert!(plan.concurrency <= 4096, "at most 4096 simulated processes work at a time");
         self.state.reset(plan);
-        let mut running = Running { s: &mut self.state, service: &self.service, plan, config, generator, watch };
+        fleet.reset(plan.nodes.len());
+        // To the lifetime of the rest.
+        let watch = match watch {
+            Some(watch) => Some(watch as &mut dyn Watch),
+            None => None,
+        };
+        let mut running = Running { s: &mut self.state, fleet, plan, generator, watch };
         // A machine that panics is a finding, not the end of a hunt. The state that it leaves
         // behind is reset before it is used again.
         let ended = catch_unwind(AssertUnwindSafe(|| running.run())).unwrap_or_else(|panic| {
@@ -324,10 +94,7 @@ where
     }
 }
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     fn run(&mut self) -> Ended {
         self.record(EventKind::Header(Header {
             version: Header::VERSION,
@@ -365,7 +132,7 @@ where
         Ended::Panicked { node: node.map(|node| self.plan.nodes[usize::from(node)].clone()), said: said.to_owned() }
     }
 
-    fn handle(&mut self, event: Event<M>) {
+    fn handle(&mut self, event: Event) {
         match event {
             Event::Node { node, input } => self.node_arrives(node, input),
             Event::Wake { node, life } => self.node_wakes(node, life),
@@ -389,34 +156,6 @@ where
             Event::MainOver => self.main_over(),
             Event::Deadline { stage } => self.deadline(stage),
             Event::Converge => self.converge(),
-        }
-    }
-
-    pub(crate) fn at(&mut self, time: u64, event: Event<M>) {
-        self.s.calendar.push(time, event);
-    }
-
-    pub(crate) fn after(&mut self, nanoseconds: u64, event: Event<M>) {
-        self.s.calendar.push(self.s.now + nanoseconds, event);
-    }
-
-    pub(crate) fn record(&mut self, kind: EventKind) {
-        self.s.history.push(HistoryEvent { time: Time(self.s.now), kind });
-    }
-
-    pub(crate) fn decide(&self, about: u64, what: u64, number: u64) -> Decision {
-        self.s.seed.decide(&[about, what, number])
-    }
-
-    /// Notes for the trace's hash that something happened to somebody now.
-    pub(crate) fn trace(&mut self, kind: u64, whom: u64) {
-        self.s.digest.word(self.s.now);
-        self.s.digest.word(kind << 32 | whom);
-    }
-
-    pub(crate) fn show(&mut self, what: Happening<'_, M>) {
-        if let Some(watch) = &mut self.watch {
-            watch.on(Time(self.s.now), what);
         }
     }
 }

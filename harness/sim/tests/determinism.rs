@@ -86,7 +86,7 @@ fn watching_changes_nothing() {
     let mut world = paxos_world();
     let unwatched = world.run(&plan, &config, &mut *registers(&plan, 60));
     let mut seen = 0;
-    let mut watch = |_: duress_history::Time, _: duress_sim::Happening<'_, _>| seen += 1;
+    let mut watch = |_: duress_history::Time, _: duress_sim::Happening<'_>| seen += 1;
     let watched = world.run_watched(&plan, &config, &mut *registers(&plan, 60), &mut watch);
     assert_eq!(unwatched.trace_hash, watched.trace_hash);
     assert_eq!(unwatched.events, watched.events);

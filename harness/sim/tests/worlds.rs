@@ -9,7 +9,7 @@ use duress_fault::{Fault, Grudge, HostHarm, Selector};
 use duress_kv::primary_backup::{self, Failover};
 use duress_kv::{paxos, quorum};
 use duress_seed::Seed;
-use duress_sim::{Crash, Network, SimPlan, SimRun, Timed, Transport, World};
+use duress_sim::{Crash, Network, SimPlan, SimRun, Timed, Transport};
 use duress_workloads::{Options, lock, set};
 use support::*;
 
@@ -58,7 +58,7 @@ fn must_break(seeds: u64, checker: &str, mut run: impl FnMut(u64) -> (SimRun, Re
 }
 
 fn run_registers<M: Bundled>(
-    world: &mut World<M, Kv>,
+    world: &mut Cluster<M>,
     plan: &SimPlan,
     config: &M::Config,
     leads: bool,
@@ -95,7 +95,7 @@ fn paxos_reads_by_lease_stand_every_fault_but_drift() {
 
 #[test]
 fn paxos_reads_from_any_node_are_stale() {
-    let mut world = World::<paxos::Paxos, Kv>::new(Kv { sticky: false, ..Kv::logged() });
+    let mut world = Cluster::<paxos::Paxos>::new(Kv { sticky: false, ..Kv::logged() });
     must_break(50, "linearizable", |seed| {
         let mut plan = plan(seed, 3, 3);
         plan.schedule = common_faults(&plan, Duration::from_millis(600), true);

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use duress_fault::{ClockChange, Clocks, Effect, HostHarm};
 use duress_history::{Host, Stage};
-use duress_machine::Machine;
-use duress_machine::client::Answer;
 
 use super::Measured;
-use crate::Service;
 use crate::clock::Clock;
-use crate::world::{InForce, Running};
+use crate::state::{InForce, Running};
 
 /// A second, in nanoseconds: over which rates are measured.
 const SECOND: u64 = 1_000_000_000;
@@ -44,10 +41,7 @@ impl Hand {
     }
 }
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     /// Changes a host's clocks, or takes the change back; whatever waits for them there waits anew.
     pub(super) fn skew(&mut self, host: usize, (clocks, change): (Clocks, ClockChange), heal: bool) {
         let (nodes, now) = (self.plan.nodes.len(), self.s.now);

@@ -1,22 +1,16 @@
 //! Counts which faults meet whom in which situation.
 
 use duress_fault::{Effect, LinkHarm, Resolved};
-use duress_machine::client::Answer;
-use duress_machine::{Machine, Role};
+use duress_machine::Role;
 
-use crate::Service;
-use crate::node::role_name;
-use crate::world::Running;
+use crate::host::role_name;
+use crate::state::Running;
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     /// Counts whom a fault meets in which situation.
     pub(super) fn cover(&mut self, resolved: &Resolved) {
         let nodes = self.plan.nodes.len();
-        let roles: Vec<Option<Role>> =
-            self.s.nodes.iter().map(|node| node.status(self.s.now).map(|status| status.role)).collect();
+        let roles: Vec<Option<Role>> = (0..nodes).map(|node| self.status(node).map(|status| status.role)).collect();
         let when = self.situation(&roles);
         let role = |host: usize| match roles.get(host) {
             None => "client",

@@ -4,20 +4,14 @@ use std::time::Duration;
 
 use duress_fault::{DiskHarm, HostHarm, Share};
 use duress_history::{Host, Stage};
-use duress_machine::Machine;
-use duress_machine::client::Answer;
 
 use super::Measured;
-use super::processes::least;
-use crate::Service;
 use crate::event::Event;
+use crate::host::least;
 use crate::node::Death;
-use crate::world::{InForce, Running, about};
+use crate::state::{InForce, Running, about};
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     /// Does to one host what a fault does.
     pub(super) fn strike(&mut self, fault: u64, host: usize, harm: HostHarm) {
         let nodes = self.plan.nodes.len();
@@ -55,7 +49,7 @@ where
             }
             HostHarm::Disk(harm) => {
                 let decision = self.decide(about::FLIP, u64::from(node), fault);
-                self.s.nodes[host].disk.harm(harm, decision);
+                self.s.nodes[host].disk.harm(harm, decision, self.fleet);
             }
             HostHarm::Slow(share) => self.s.nodes[host].slow.push(share),
             _ => self.strike_process(fault, node, harm),

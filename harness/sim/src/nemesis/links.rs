@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use duress_fault::{Checksum, LinkHarm, Resolved, Shape, Share};
 use duress_history::{Host, Stage};
-use duress_machine::Machine;
-use duress_machine::client::Answer;
 use smol_str::SmolStr;
 
 use super::Measured;
-use crate::Service;
 use crate::harms::Fate;
-use crate::phases::nanos;
-use crate::world::{InForce, Running};
+use crate::plan::nanos;
+use crate::state::{InForce, Running};
 
 /// Packets sent along each link of a fault to see what it does, and the size of most of them.
 const PROBES: u64 = 400;
@@ -48,10 +45,7 @@ impl Met {
     }
 }
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     pub(super) fn links_of(&self, resolved: &Resolved) -> Vec<(usize, usize)> {
         let ends = |(from, to): &(Host, Host)| Some((self.host(from)?, self.host(to)?));
         resolved.links.iter().filter_map(ends).collect()

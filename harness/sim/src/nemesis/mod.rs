@@ -15,26 +15,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use duress_fault::{Effect, HeldBack, Lookout, Resolved, Turn, View};
 use duress_history::{EventKind, Evidence, FaultEvent, Host, Stage};
-use duress_machine::Machine;
-use duress_machine::client::Answer;
 use smol_str::SmolStr;
 
+use crate::SimPlan;
 use crate::event::Event;
-use crate::phases::{PATIENCE, nanos};
-use crate::world::{InForce, Running};
-use crate::{Service, SimPlan};
+use crate::phases::PATIENCE;
+use crate::plan::nanos;
+use crate::state::{InForce, Running};
 
 /// A fault that finds nobody to hit looks again after this long, in nanoseconds.
 const AGAIN: u64 = 5_000_000;
 
-pub(crate) use processes::{Wants, least};
-
 pub(crate) type Measured = BTreeMap<SmolStr, f64>;
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     /// A host's number: the nodes first, then the client hosts.
     fn host(&self, name: &Host) -> Option<usize> {
         let names = self.plan.nodes.iter().chain(&self.plan.clients);

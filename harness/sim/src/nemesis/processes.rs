@@ -4,57 +4,21 @@
 
 use std::time::Duration;
 
-use duress_fault::{Effect, HostHarm, SLICE, Share};
+use duress_fault::{Effect, HostHarm, SLICE};
 use duress_history::Stage;
-use duress_machine::Machine;
-use duress_machine::client::Answer;
 use smol_str::format_smolstr;
 
 use super::Measured;
-use crate::Service;
 use crate::event::Event;
-use crate::node::{Death, role_name};
-use crate::phases::nanos;
-use crate::world::{InForce, Running};
-
-/// What is in force on one node's process, besides what keeps it down or stopped.
-#[derive(Debug, Default)]
-pub(crate) struct Wants {
-    /// Crash loops, by the numbers of their faults.
-    loops: Vec<u64>,
-    /// How many of its lives they have ended.
-    looped: u64,
-    /// Faults that leave it too little memory.
-    starving: Vec<u64>,
-    /// How often it has died of that.
-    starved: u64,
-    /// Faults that leave it few descriptors, and how many each leaves.
-    spare: Vec<(u64, u32)>,
-}
-
-impl Wants {
-    /// Whether its process comes and goes.
-    pub(crate) fn looping(&self) -> bool {
-        !self.loops.is_empty()
-    }
-
-    /// Whether it can have another connection; if so, it has it.
-    pub(crate) fn connects(&mut self) -> bool {
-        if self.spare.iter().any(|(_, spare)| *spare == 0) {
-            return false;
-        }
-        self.spare.iter_mut().for_each(|(_, spare)| *spare -= 1);
-        true
-    }
-}
+use crate::host::role_name;
+use crate::node::Death;
+use crate::plan::nanos;
+use crate::state::{InForce, Running};
 
 /// How long a slice of the processor's time is.
 const SLICE_NANOS: u64 = SLICE.as_nanos() as u64;
 
-impl<M: Machine, S: Service<M>> Running<'_, '_, M, S>
-where
-    M::Response: Answer,
-{
+impl Running<'_> {
     /// Does to a node what a fault does, if it is one of these.
     pub(super) fn strike_process(&mut self, fault: u64, node: u16, harm: HostHarm) {
         let wants = &mut self.s.nodes[usize::from(node)].wants;
@@ -157,7 +121,7 @@ where
         if !state.up() || state.stopped {
             return;
         }
-        let role = state.status(self.s.now).map_or("node", |status| role_name(status.role));
+        let role = self.status(usize::from(node)).map_or("node", |status| role_name(status.role));
         self.s.coverage.count("died of want of memory", role, "");
         self.kill(node, Death::Killed);
         let state = &mut self.s.nodes[usize::from(node)];
@@ -210,9 +174,4 @@ where
         let claim = format!("{} runs for {gets} of the time", self.plan.clients[client]);
         Some((claim, stage == Stage::End || gets <= share))
     }
-}
-
-/// The share of its time for which a host runs: the least that faults leave it.
-pub(crate) fn least(shares: &[Share]) -> Share {
-    shares.iter().min().copied().unwrap_or(Share::ALL)
 }

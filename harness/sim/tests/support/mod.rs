@@ -17,7 +17,7 @@ use duress_kv::{api, paxos, primary_backup, quorum};
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use duress_seed::Seed;
-use duress_sim::{Done, Ended, Service, SimPlan, SimRun, Timed, World};
+use duress_sim::{Done, Ended, Service, SimPlan, SimRun, Timed, Typed, Watch, World};
 use duress_workloads::{Generator, Options, Workload, register};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
@@ -226,16 +226,54 @@ pub fn complete(run: &SimRun) -> bool {
     matches!(run.ended, Ended::Complete { converged: true, .. })
 }
 
-pub fn paxos_world() -> World<paxos::Paxos, Kv> {
-    World::new(Kv::logged())
+/// A world, and a fleet of the service for it.
+pub struct Cluster<M: Bundled> {
+    pub world: World,
+    pub service: Kv,
+    pub fleet: Option<Typed<M, Kv>>,
 }
 
-pub fn primary_backup_world() -> World<primary_backup::PrimaryBackup, Kv> {
-    World::new(Kv::logged())
+impl<M: Bundled> Cluster<M> {
+    pub fn new(service: Kv) -> Cluster<M> {
+        Cluster { world: World::new(), service, fleet: None }
+    }
+
+    /// A fleet with this configuration, in used memory.
+    fn configured<'a>(fleet: &'a mut Option<Typed<M, Kv>>, config: &M::Config, service: &Kv) -> &'a mut Typed<M, Kv> {
+        let fleet = fleet.get_or_insert_with(|| Typed::new(config.clone(), service.clone()));
+        fleet.configure(config.clone(), service.clone());
+        fleet
+    }
+
+    pub fn run(&mut self, plan: &SimPlan, config: &M::Config, generator: &mut dyn Generator) -> SimRun {
+        self.world.run(Self::configured(&mut self.fleet, config, &self.service), plan, generator)
+    }
+
+    pub fn run_watched(
+        &mut self,
+        plan: &SimPlan,
+        config: &M::Config,
+        generator: &mut dyn Generator,
+        watch: &mut dyn Watch,
+    ) -> SimRun {
+        self.world.run_watched(Self::configured(&mut self.fleet, config, &self.service), plan, generator, watch)
+    }
+
+    pub fn recycle(&mut self, run: SimRun) {
+        self.world.recycle(run);
+    }
 }
 
-pub fn quorum_world() -> World<quorum::Quorum, Kv> {
-    World::new(Kv::quorum())
+pub fn paxos_world() -> Cluster<paxos::Paxos> {
+    Cluster::new(Kv::logged())
+}
+
+pub fn primary_backup_world() -> Cluster<primary_backup::PrimaryBackup> {
+    Cluster::new(Kv::logged())
+}
+
+pub fn quorum_world() -> Cluster<quorum::Quorum> {
+    Cluster::new(Kv::quorum())
 }
 
 pub fn paxos_config(seed: u64, nodes: u16) -> paxos::Config {
