@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use duress_history::{Op, Outcome, Ret};
+use duress_checkers::mutex::LockOp;
+use duress_history::{Op, Outcome, Value};
 use smol_str::SmolStr;
 
 /// How many leases a client host remembers. The one that runs out first is forgotten first.
@@ -47,13 +48,13 @@ pub trait ClientMachine: fmt::Debug + Send {
     fn worked(&self, op: &Op) -> Option<Write>;
 
     /// An operation that the target was asked for at `sent` has ended.
-    fn learn(&mut self, op: &Op, outcome: Outcome, ret: &Ret, sent: Duration);
+    fn learn(&mut self, op: &Op, outcome: Outcome, result: &Value, sent: Duration);
 }
 
 /// How long an operation takes of its client besides asking the target; `None` of those that ask it.
 pub fn work(op: &Op) -> Option<Duration> {
-    match op {
-        Op::Access { work_ms, .. } => Some(Duration::from_millis(*work_ms)),
+    match LockOp::of(op) {
+        Some(LockOp::Access { work_ms, .. }) => Some(Duration::from_millis(work_ms)),
         _ => None,
     }
 }
@@ -121,21 +122,13 @@ enum About<'a> {
 }
 
 fn about(op: &Op) -> About<'_> {
-    let lease = |lease_ms: &u64| Duration::from_millis(*lease_ms);
-    match op {
-        Op::Acquire { lock, lease_ms } => About::Acquire { lock, lease: lease(lease_ms) },
-        Op::Renew { lock, token, lease_ms } => About::Renew { lock, token: *token, lease: lease(lease_ms) },
-        Op::Release { lock, token } => About::Release { lock, token: *token },
-        Op::Access { lock, token, .. } => About::Access { lock, token: *token },
-        _ => About::Else,
-    }
-}
-
-/// The token that an acquisition gave.
-fn granted(ret: &Ret) -> Option<u64> {
-    match ret {
-        Ret::Token(token) => Some(*token),
-        _ => None,
+    let lease = Duration::from_millis;
+    let (Some(lock), Some(asked)) = (op.key_text(), LockOp::of(op)) else { return About::Else };
+    match asked {
+        LockOp::Acquire { lease_ms } => About::Acquire { lock, lease: lease(lease_ms) },
+        LockOp::Renew { token, lease_ms } => About::Renew { lock, token, lease: lease(lease_ms) },
+        LockOp::Release { token } => About::Release { lock, token },
+        LockOp::Access { token, .. } => About::Access { lock, token },
     }
 }
 
@@ -161,10 +154,10 @@ impl ClientMachine for Leases {
 
     /// A lease is counted from when it was asked for: the service counts from later, so the client
     /// never believes too long in it.
-    fn learn(&mut self, op: &Op, outcome: Outcome, ret: &Ret, sent: Duration) {
+    fn learn(&mut self, op: &Op, outcome: Outcome, result: &Value, sent: Duration) {
         match (about(op), outcome) {
             (About::Acquire { lock, lease }, Outcome::Ok) => {
-                if let Some(token) = granted(ret) {
+                if let Some(token) = result.as_u64() {
                     self.runs_until(lock, token, sent.saturating_add(lease));
                 }
             }
@@ -207,13 +200,17 @@ mod tests {
         "l0".into()
     }
 
+    fn elements() -> Op {
+        Op::new(duress_history::Function::Read, Value::Nil)
+    }
+
     fn access(token: u64) -> Op {
-        Op::Access { lock: lock(), token, work_ms: 60 }
+        LockOp::Access { token, work_ms: 60 }.on(lock())
     }
 
     fn acquired(token: u64, at: Duration) -> Leases {
         let mut leases = Leases::default();
-        leases.learn(&Op::Acquire { lock: lock(), lease_ms: 100 }, Outcome::Ok, &Ret::Token(token), at);
+        leases.learn(&LockOp::Acquire { lease_ms: 100 }.on(lock()), Outcome::Ok, &token.into(), at);
         leases
     }
 
@@ -223,15 +220,15 @@ mod tests {
         assert_eq!(leases.begin(&access(7), 149 * MS), Begin::Work(60 * MS));
         assert_eq!(leases.begin(&access(7), 150 * MS), Begin::Refuse("lease-expired"));
         assert_eq!(leases.begin(&access(8), 60 * MS), Begin::Refuse("lease-expired"), "another's token");
-        assert_eq!(leases.begin(&Op::Elements, 60 * MS), Begin::Ask);
+        assert_eq!(leases.begin(&elements(), 60 * MS), Begin::Ask);
         assert_eq!(leases.worked(&access(7)), Some(Write { lock: lock(), token: 7 }));
-        assert_eq!(leases.worked(&Op::Elements), None);
+        assert_eq!(leases.worked(&elements()), None);
     }
 
     #[test]
     fn what_is_not_known_to_have_been_granted_is_not_believed_in() {
-        let renew = |lease_ms| Op::Renew { lock: lock(), token: 7, lease_ms };
-        let release = Op::Release { lock: lock(), token: 7 };
+        let renew = |lease_ms| LockOp::Renew { token: 7, lease_ms }.on(lock());
+        let release = LockOp::Release { token: 7 }.on(lock());
         for (op, outcome, runs_at, ends_at) in [
             (renew(100), Outcome::Ok, 149, 150),
             (renew(100), Outcome::Fail, 99, 100),
@@ -244,7 +241,7 @@ mod tests {
             (release, Outcome::Fail, 0, 1),
         ] {
             let mut leases = acquired(7, Duration::ZERO);
-            leases.learn(&op, outcome, &Ret::Done, 50 * MS);
+            leases.learn(&op, outcome, &Value::Nil, 50 * MS);
             let runs = runs_at > 0;
             assert_eq!(leases.begin(&access(7), runs_at * MS) == Begin::Work(60 * MS), runs, "{op:?} {outcome:?}");
             assert_eq!(leases.begin(&access(7), ends_at * MS), Begin::Refuse("lease-expired"), "{op:?} {outcome:?}");
@@ -255,8 +252,8 @@ mod tests {
     fn no_more_leases_are_remembered_than_is_said() {
         let mut leases = Leases::default();
         for token in 0..=MAX_LEASES as u64 {
-            let acquire = Op::Acquire { lock: lock(), lease_ms: 1000 + token };
-            leases.learn(&acquire, Outcome::Ok, &Ret::Token(token), Duration::ZERO);
+            let acquire = LockOp::Acquire { lease_ms: 1000 + token }.on(lock());
+            leases.learn(&acquire, Outcome::Ok, &token.into(), Duration::ZERO);
         }
         assert_eq!(leases.expiries.len(), MAX_LEASES);
         assert_eq!(leases.begin(&access(0), MS), Begin::Refuse("lease-expired"));
@@ -278,6 +275,6 @@ mod tests {
     fn a_holder_counts_from_soon_after_its_start_to_long_before_its_end() {
         let left = |since: u32| at_work(&access(1), since * MS);
         assert_eq!([19, 20, 40, 41].map(left), [None, Some(40 * MS), Some(20 * MS), None]);
-        assert_eq!(at_work(&Op::Elements, 30 * MS), None);
+        assert_eq!(at_work(&elements(), 30 * MS), None);
     }
 }

@@ -12,7 +12,8 @@
 
 use std::time::Duration;
 
-use duress_history::{Completion, Op, Outcome, Process, Ret};
+use duress_checkers::mutex::LockOp;
+use duress_history::{Completion, Outcome, Process};
 use duress_seed::Seed;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -121,18 +122,19 @@ impl Generator for Lock {
             State::Idle { from } if *from > now => return Next::Wait(*from),
             State::Idle { .. } | State::Releasing => {
                 let decision = self.seed.decide(&[who.index as u64, client.begun, WHICH]);
-                Op::Acquire { lock: format_smolstr!("l{}", decision.below(options.locks.max(1) as u64)), lease_ms }
+                let lock = format_smolstr!("l{}", decision.below(options.locks.max(1) as u64));
+                LockOp::Acquire { lease_ms }.on(lock)
             }
             State::Holding { lock, token, release, .. } if *release <= now => {
-                let op = Op::Release { lock: lock.clone(), token: *token };
+                let op = LockOp::Release { token: *token }.on(lock);
                 client.state = State::Releasing;
                 op
             }
             State::Holding { lock, token, renew, .. } if *renew <= now => {
-                Op::Renew { lock: lock.clone(), token: *token, lease_ms }
+                LockOp::Renew { token: *token, lease_ms }.on(lock)
             }
             State::Holding { lock, token, .. } => {
-                Op::Access { lock: lock.clone(), token: *token, work_ms: milliseconds(options.work) }
+                LockOp::Access { token: *token, work_ms: milliseconds(options.work) }.on(lock)
             }
         };
         client.begun += 1;
@@ -148,18 +150,23 @@ impl Generator for Lock {
         let client = &mut self.clients[who.index];
         // The lease runs from some moment after the request was sent: from the sending is safe.
         let renew_at = client.invoked.saturating_add(self.options.lease / 2);
-        client.state = match (&completion.op, completion.outcome, &completion.ret) {
-            (Op::Acquire { lock, .. }, Outcome::Ok, Ret::Token(token)) => State::Holding {
+        let asked = LockOp::of(&completion.op);
+        client.state = match (asked, completion.outcome, completion.result.as_u64(), completion.op.key_text()) {
+            (Some(LockOp::Acquire { .. }), Outcome::Ok, Some(token), Some(lock)) => State::Holding {
                 lock: lock.clone(),
-                token: *token,
+                token,
                 renew: renew_at,
                 release: now.saturating_add(self.options.hold),
             },
-            (Op::Renew { .. }, Outcome::Ok, _) => match std::mem::replace(&mut client.state, State::Releasing) {
-                State::Holding { lock, token, release, .. } => State::Holding { lock, token, renew: renew_at, release },
-                _ => lost,
-            },
-            (Op::Access { .. }, Outcome::Ok, _) => return,
+            (Some(LockOp::Renew { .. }), Outcome::Ok, ..) => {
+                match std::mem::replace(&mut client.state, State::Releasing) {
+                    State::Holding { lock, token, release, .. } => {
+                        State::Holding { lock, token, renew: renew_at, release }
+                    }
+                    _ => lost,
+                }
+            }
+            (Some(LockOp::Access { .. }), Outcome::Ok, ..) => return,
             _ => lost,
         };
     }

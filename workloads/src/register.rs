@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use duress_history::{Completion, Op, Outcome, Ret, Value};
+use duress_checkers::register::RegisterOp;
+use duress_history::{Completion, Outcome, Value};
 use duress_seed::Seed;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -126,37 +127,32 @@ impl Generator for Register {
         let key = &mut self.active[index];
         let name = key.name.clone();
         let op = if chosen < u64::from(read) || (write == 0 && cas == 0) {
-            Op::Read { key: name }
+            RegisterOp::Read
         } else {
             key.values += 1;
             let value = Value::Int(key.values);
             if chosen < u64::from(read) + u64::from(write) {
-                Op::Write { key: name, value }
+                RegisterOp::Write(value)
             } else {
-                Op::Cas { key: name, from: key.last.clone(), to: value }
+                RegisterOp::Cas { from: key.last.clone(), to: value }
             }
         };
         key.used += 1;
         if key.used >= self.options.ops_per_key {
             self.retire(index);
         }
-        Next::Op(op)
+        Next::Op(op.on(name))
     }
 
     fn completed(&mut self, _who: Slot, completion: &Completion, _now: Duration) {
-        let Some(name) = completion.op.key() else { return };
+        let (Some(name), Some(op)) = (completion.op.key_text(), RegisterOp::of(&completion.op)) else { return };
         let Some(index) = self.active.iter().position(|key| key.name == *name) else { return };
         let key = &mut self.active[index];
         match completion.outcome {
-            Outcome::Ok => match (&completion.op, &completion.ret) {
-                (Op::Read { .. }, Ret::Value(value)) => key.last = value.clone(),
-                (Op::Write { value, .. }, _) => key.last = value.clone(),
-                (Op::Cas { to, .. }, _) => key.last = to.clone(),
-                _ => {}
-            },
+            Outcome::Ok => key.last = op.sets().unwrap_or(&completion.result).clone(),
             Outcome::Fail => {}
             // An indeterminate read had no effect to wonder about.
-            Outcome::Info if matches!(completion.op, Op::Read { .. }) => {}
+            Outcome::Info if op == RegisterOp::Read => {}
             Outcome::Info => {
                 key.indeterminate += 1;
                 if key.indeterminate >= MAX_INDETERMINATE {
@@ -171,7 +167,7 @@ impl Generator for Register {
         let nodes = self.nodes.max(1);
         let keys = self.active.iter().map(|key| &key.name).chain(self.retired.iter().rev()).take(FINAL_KEYS);
         let reads = keys.enumerate().flat_map(|(i, key)| {
-            (0..nodes.min(2)).map(move |n| FinalOp { node: (2 * i + n) % nodes, op: Op::Read { key: key.clone() } })
+            (0..nodes.min(2)).map(move |n| FinalOp { node: (2 * i + n) % nodes, op: RegisterOp::Read.on(key) })
         });
         reads.collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_history::{Completion, Op};
+use duress_history::{Completion, Function, Op, Value};
 
 use crate::{FinalOp, Generator, Next, Slot};
 
@@ -43,13 +43,13 @@ impl Generator for Set {
         let Some(begun) = self.begun.get_mut(who.index) else { return Next::Done };
         let element = *begun * slots + who.index as i64;
         *begun += 1;
-        Next::Op(Op::Add { element })
+        Next::Op(Op::new(Function::Add, element))
     }
 
     fn completed(&mut self, _who: Slot, _completion: &Completion, _now: Duration) {}
 
     /// All elements, from every node.
     fn finale(&self) -> Vec<FinalOp> {
-        (0..self.nodes).map(|node| FinalOp { node, op: Op::Elements }).collect()
+        (0..self.nodes).map(|node| FinalOp { node, op: Op::new(Function::Read, Value::Nil) }).collect()
     }
 }

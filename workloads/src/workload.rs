@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_checkers::Checker;
+use duress_checkers::Judge;
 use duress_checkers::faults::FaultsProven;
 use duress_checkers::linearizable::Linearizable;
 use duress_checkers::mutex::MutualExclusion;
@@ -45,8 +45,8 @@ impl Options {
     /// proven, and that at least `min_ok` operations succeeded. With `require_convergence`, every
     /// node must have the whole set at the end. Where a node leads, whoever knows the target adds
     /// [`SplitBrain`](duress_checkers::split_brain::SplitBrain).
-    pub fn checkers(&self, min_ok: u64, require_convergence: bool) -> Vec<Box<dyn Checker>> {
-        let own: Box<dyn Checker> = match self {
+    pub fn checkers(&self, min_ok: u64, require_convergence: bool) -> Vec<Box<dyn Judge>> {
+        let own: Box<dyn Judge> = match self {
             Options::Register(_) => Box::new(Linearizable::default()),
             Options::Lock(options) => Box::new(MutualExclusion { fencing: options.fencing }),
             Options::Set(_) => Box::new(Set { require_convergence }),

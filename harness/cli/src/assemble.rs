@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_checkers::Checker;
+use duress_checkers::Judge;
 use duress_checkers::service_level::ServiceLevel;
 use duress_checkers::split_brain::SplitBrain;
 use duress_kv::config::Config;
@@ -88,7 +88,7 @@ fn sabotage() -> Vec<smol_str::SmolStr> {
 }
 
 /// What a run of this scenario is judged by.
-pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
+pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Judge>> {
     // Every target must end up with the same elements everywhere, once it had the time.
     let mut checkers = workload_options(&scenario.workload).checkers(scenario.limits.min_ok, true);
     if let Some(min_available) = scenario.limits.min_available {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use duress_history::{NodeReport, Op, Outcome, Process, Ret};
+use duress_checkers::mutex::LockOp;
+use duress_history::{NodeReport, Op, Outcome, Process, Value};
 use duress_kv::api;
 use duress_kv::config::Config;
 use duress_machine::client::Policy;
@@ -127,9 +128,9 @@ impl Target for Bundled {
     }
 
     fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8> {
-        if let Op::Access { lock, token, work_ms } = op {
-            let work = Duration::from_millis(*work_ms);
-            return payload(&Command::Access { call, lock: lock.clone(), token: *token, work });
+        if let (Some(lock), Some(LockOp::Access { token, work_ms })) = (op.key_text(), LockOp::of(op)) {
+            let work = Duration::from_millis(work_ms);
+            return payload(&Command::Access { call, lock: lock.clone(), token, work });
         }
         let op = service::asked(op).expect("every other operation asks a node");
         let request = api::Request { client: api::ClientId(process.0), sequence, op };
@@ -141,10 +142,10 @@ impl Target for Bundled {
     }
 
     fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError> {
-        let done = |call, outcome, ret, error: Option<SmolStr>, by: Option<&api::Response>| ClientReport::Done {
+        let done = |call, outcome, result, error: Option<SmolStr>, by: Option<&api::Response>| ClientReport::Done {
             call,
             outcome,
-            ret,
+            result,
             error,
             node: by.map(|response| usize::from(response.node.0)),
             term: by.map(|response| response.term),
@@ -153,33 +154,33 @@ impl Target for Bundled {
             Completion::Called { call, outcome } => {
                 use duress_node::client_host::CallOutcome::{Failed, Ok, Unknown};
                 match outcome {
-                    Ok { response } => match op(call).and_then(|op| service::ret(&response, &op)) {
-                        Some(ret) => done(call, Outcome::Ok, ret, None, Some(&response)),
+                    Ok { response } => match op(call).and_then(|op| service::result(&response, &op)) {
+                        Some(result) => done(call, Outcome::Ok, result, None, Some(&response)),
                         // An answer to another question: nobody knows what happened to ours.
-                        None => done(call, Outcome::Info, Ret::Done, Some("wrong-answer".into()), Some(&response)),
+                        None => done(call, Outcome::Info, Value::Nil, Some("wrong-answer".into()), Some(&response)),
                     },
                     Failed { response } => done(
                         call,
                         Outcome::Fail,
-                        Ret::Done,
+                        Value::Nil,
                         Some(service::reason(response.as_ref(), "unreachable")),
                         response.as_ref(),
                     ),
                     Unknown { response } => done(
                         call,
                         Outcome::Info,
-                        Ret::Done,
+                        Value::Nil,
                         Some(service::reason(response.as_ref(), "timeout")),
                         response.as_ref(),
                     ),
                 }
             }
             Completion::AccessRefused { call } => {
-                done(call, Outcome::Fail, Ret::Done, Some("lease-expired".into()), None)
+                done(call, Outcome::Fail, Value::Nil, Some("lease-expired".into()), None)
             }
-            Completion::Accessed { call, accepted: true } => done(call, Outcome::Ok, Ret::Done, None, None),
+            Completion::Accessed { call, accepted: true } => done(call, Outcome::Ok, Value::Nil, None, None),
             Completion::Accessed { call, accepted: false } => {
-                done(call, Outcome::Fail, Ret::Done, Some("fenced".into()), None)
+                done(call, Outcome::Fail, Value::Nil, Some("fenced".into()), None)
             }
             Completion::AccessWrite { call, lock, token } => ClientReport::ResourceWrite { call, lock, token },
         })

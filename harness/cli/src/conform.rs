@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use duress_checkers::Verdict;
-use duress_history::{Completion, Event, EventKind, Phase, Process, Ret, Stage, jsonl};
+use duress_history::{Completion, Event, EventKind, Function, Phase, Process, Stage, Value, jsonl};
 use duress_hunt::Case;
 
 use crate::exit::Failure;
@@ -218,9 +218,9 @@ fn wrong(script: &Script, played: &[Played]) -> Vec<String> {
 /// the last one gives the reason, and which one that is may be a matter of microseconds. Tokens are
 /// any that grow.
 fn alike(one: &Completion, other: &Completion) -> bool {
-    let given = |completion: &Completion| match &completion.ret {
-        Ret::Token(_) => Ret::Done,
-        other => other.clone(),
+    let given = |completion: &Completion| match &completion.op.f {
+        Function::Acquire => Value::Nil,
+        _ => completion.result.clone(),
     };
     (one.outcome, given(one)) == (other.outcome, given(other))
 }

@@ -259,7 +259,7 @@ fn by_part(fault: &Fault, number: u64, events: &[Event]) -> Fault {
     for event in events {
         match &event.kind {
             EventKind::Observation(report) if report.node == *name && report.role.is_some() => leads = report.leads,
-            EventKind::Invoke(invocation) if matches!(invocation.op, Op::Access { .. }) => {
+            EventKind::Invoke(invocation) if duress_workloads::client::work(&invocation.op).is_some() => {
                 at_work.insert(invocation.process, invocation.client.as_ref().map(|client| client.host.clone()));
             }
             EventKind::Complete(completion) => {

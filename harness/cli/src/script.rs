@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use duress_history::{Completion, Op, Outcome, Ret, Value};
+use duress_checkers::mutex::LockOp;
+use duress_checkers::register::RegisterOp;
+use duress_history::{Completion, Function, Op, Outcome, Value};
 use duress_scenario::{Scenario, Workload};
 use duress_workloads::{Generator, Next, Slot};
 use smol_str::{SmolStr, ToSmolStr};
@@ -89,16 +91,17 @@ pub(crate) fn ending(completion: &Completion) -> String {
 }
 
 fn result(completion: &Completion) -> Option<String> {
-    match (completion.outcome, &completion.ret) {
-        (Outcome::Ok, Ret::Value(Value::Text(text))) => Some(text.to_string()),
-        (Outcome::Ok, Ret::Value(value)) => Some(value.to_string()),
-        (Outcome::Ok, Ret::Token(token)) => Some(token.to_string()),
-        (Outcome::Ok, Ret::Elements(elements)) => {
-            let mut elements = elements.clone();
-            elements.sort_unstable();
-            Some(elements.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-        }
-        (Outcome::Ok, Ret::Done) => None,
+    match (completion.outcome, &completion.result) {
+        (Outcome::Ok, Value::Nil) if !completion.op.f.reads() => None,
+        (Outcome::Ok, Value::Text(text)) => Some(text.to_string()),
+        (Outcome::Ok, value) => Some(match value.as_elements() {
+            Some(elements) => {
+                let mut elements = elements.to_vec();
+                elements.sort_unstable();
+                elements.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            }
+            None => value.to_string(),
+        }),
         _ => completion.error.as_ref().map(ToString::to_string),
     }
 }
@@ -267,15 +270,15 @@ fn value(text: &str) -> Value {
 fn operation(words: &[&str]) -> Result<What, String> {
     let plain = |op| Ok(What::Plain(op));
     match words {
-        ["read", key] => plain(Op::Read { key: key.to_smolstr() }),
-        ["write", key, to] => plain(Op::Write { key: key.to_smolstr(), value: value(to) }),
-        ["cas", key, from, to] => plain(Op::Cas { key: key.to_smolstr(), from: value(from), to: value(to) }),
-        ["add", element] => match element.parse() {
-            Ok(element) => plain(Op::Add { element }),
+        ["read", key] => plain(RegisterOp::Read.on(*key)),
+        ["write", key, to] => plain(RegisterOp::Write(value(to)).on(*key)),
+        ["cas", key, from, to] => plain(RegisterOp::Cas { from: value(from), to: value(to) }.on(*key)),
+        ["add", element] => match element.parse::<i64>() {
+            Ok(element) => plain(Op::new(Function::Add, element)),
             Err(_) => Err(format!("`{element}` is no whole number")),
         },
-        ["elements"] => plain(Op::Elements),
-        ["acquire", lock, lease] => plain(Op::Acquire { lock: lock.to_smolstr(), lease_ms: millis(lease)? }),
+        ["elements"] => plain(Op::new(Function::Read, Value::Nil)),
+        ["acquire", lock, lease] => plain(LockOp::Acquire { lease_ms: millis(lease)? }.on(*lock)),
         ["renew", lock, lease] => Ok(What::Renew { lock: lock.to_smolstr(), lease_ms: millis(lease)? }),
         ["release", lock] => Ok(What::Release { lock: lock.to_smolstr() }),
         ["access", lock, work] => Ok(What::Access { lock: lock.to_smolstr(), work_ms: millis(work)? }),
@@ -338,18 +341,18 @@ impl Generator for Scripted {
         let token = |lock: &SmolStr| self.tokens.get(&(who.index, lock.clone())).copied().unwrap_or_default();
         Next::Op(match &line.what {
             What::Plain(op) => op.clone(),
-            What::Renew { lock, lease_ms } => Op::Renew { token: token(lock), lock: lock.clone(), lease_ms: *lease_ms },
-            What::Release { lock } => Op::Release { token: token(lock), lock: lock.clone() },
-            What::Access { lock, work_ms } => Op::Access { token: token(lock), lock: lock.clone(), work_ms: *work_ms },
+            What::Renew { lock, lease_ms } => LockOp::Renew { token: token(lock), lease_ms: *lease_ms }.on(lock),
+            What::Release { lock } => LockOp::Release { token: token(lock) }.on(lock),
+            What::Access { lock, work_ms } => LockOp::Access { token: token(lock), work_ms: *work_ms }.on(lock),
         })
     }
 
     fn completed(&mut self, who: Slot, completion: &Completion, now: Duration) {
         let Some(at) = self.present(who.index) else { return };
-        if let (Op::Acquire { lock, .. }, Outcome::Ok, Ret::Token(token)) =
-            (&completion.op, completion.outcome, &completion.ret)
+        if let (Function::Acquire, Outcome::Ok, Some(lock), Some(token)) =
+            (&completion.op.f, completion.outcome, completion.op.key_text(), completion.result.as_u64())
         {
-            self.tokens.insert((who.index, lock.clone()), *token);
+            self.tokens.insert((who.index, lock.clone()), token);
         }
         self.ended[at] = self.lines[at].is_over(completion);
         self.not_before = now + AGAIN;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use duress_history::{Op, Outcome, Process, Ret, Value};
+use duress_checkers::mutex::LockOp;
+use duress_checkers::register::RegisterOp;
+use duress_history::{Function, Op, Outcome, Process, Value};
 use duress_kv::api;
 use duress_kv::config::Config;
 use duress_machine::Machine;
@@ -14,39 +16,47 @@ use smol_str::{SmolStr, ToSmolStr};
 /// Elements of a set are stored as keys with this prefix.
 const SET: &str = "set/";
 
-/// What the service is asked. `None` of an access, which asks no node.
+/// What the service is asked. `None` of what it doesn't have, and of an access, which asks no node.
 pub(crate) fn asked(op: &Op) -> Option<api::Op> {
     let lease = Duration::from_millis;
-    Some(match op {
-        Op::Read { key } => api::Op::Read { key: key.clone() },
-        Op::Write { key, value } => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
-        Op::Cas { key, from, to } => {
-            api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
-        }
-        Op::Add { element } => api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() },
-        Op::Elements => api::Op::Scan { prefix: SET.into() },
-        Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(*lease_ms) },
-        Op::Renew { lock, token, lease_ms } => {
-            api::Op::Renew { lock: lock.clone(), token: api::Token(*token), lease: lease(*lease_ms) }
-        }
-        Op::Release { lock, token } => api::Op::Release { lock: lock.clone(), token: api::Token(*token) },
-        Op::Access { .. } => return None,
+    let Some(key) = op.key_text() else {
+        return match (&op.f, &op.key) {
+            (Function::Add, None) => {
+                let element = op.value.as_int()?;
+                Some(api::Op::Write { key: smol_str::format_smolstr!("{SET}{element}"), value: "1".into() })
+            }
+            (Function::Read, None) => Some(api::Op::Scan { prefix: SET.into() }),
+            _ => None,
+        };
+    };
+    if let Some(asked) = RegisterOp::of(op) {
+        return Some(match asked {
+            RegisterOp::Read => api::Op::Read { key: key.clone() },
+            RegisterOp::Write(value) => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
+            RegisterOp::Cas { from, to } => {
+                api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
+            }
+        });
+    }
+    let lock = key.clone();
+    Some(match LockOp::of(op)? {
+        LockOp::Acquire { lease_ms } => api::Op::Acquire { lock, lease: lease(lease_ms) },
+        LockOp::Renew { token, lease_ms } => api::Op::Renew { lock, token: api::Token(token), lease: lease(lease_ms) },
+        LockOp::Release { token } => api::Op::Release { lock, token: api::Token(token) },
+        LockOp::Access { .. } => return None,
     })
 }
 
 /// What an answer gave back, if it is an answer to that operation.
-pub(crate) fn ret(response: &api::Response, op: &Op) -> Option<Ret> {
-    Some(match (response.result.as_ref().ok()?, op) {
-        (api::Reply::Value(stored), Op::Read { .. }) => Ret::Value(value(stored.as_ref())),
-        (api::Reply::Entries(entries), Op::Elements) => {
-            let element = |(key, _): &(SmolStr, SmolStr)| key.strip_prefix(SET)?.parse().ok();
-            Ret::Elements(entries.iter().map(element).collect::<Option<_>>()?)
+pub(crate) fn result(response: &api::Response, op: &Op) -> Option<Value> {
+    Some(match (response.result.as_ref().ok()?, &op.f, &op.key) {
+        (api::Reply::Value(stored), Function::Read, Some(_)) => value(stored.as_ref()),
+        (api::Reply::Entries(entries), Function::Read, None) => {
+            let element = |(key, _): &(SmolStr, SmolStr)| Some(Value::Int(key.strip_prefix(SET)?.parse().ok()?));
+            Value::Vector(entries.iter().map(element).collect::<Option<_>>()?)
         }
-        (api::Reply::Granted(token), Op::Acquire { .. }) => Ret::Token(token.0),
-        (
-            api::Reply::Done,
-            Op::Write { .. } | Op::Cas { .. } | Op::Add { .. } | Op::Renew { .. } | Op::Release { .. },
-        ) => Ret::Done,
+        (api::Reply::Granted(token), Function::Acquire, _) => token.0.into(),
+        (api::Reply::Done, f, _) if !f.reads() && *f != Function::Acquire => Value::Nil,
         _ => return None,
     })
 }
@@ -80,6 +90,7 @@ fn text(value: &Value) -> Option<SmolStr> {
         Value::Nil => None,
         Value::Int(number) => Some(number.to_smolstr()),
         Value::Text(text) => Some(text.clone()),
+        other => Some(other.to_smolstr()),
     }
 }
 
@@ -108,24 +119,24 @@ where
     }
 
     fn completion(&self, op: &Op, outcome: client::Outcome<api::Response>) -> Done {
-        let done = |outcome, ret, error, by: Option<&api::Response>| Done {
+        let done = |outcome, result, error, by: Option<&api::Response>| Done {
             outcome,
-            ret,
+            result,
             error,
             node: by.map(|response| usize::from(response.node.0)),
             term: by.map(|response| response.term),
         };
         match outcome {
-            client::Outcome::Ok { answer, .. } => match ret(&answer, op) {
-                Some(ret) => done(Outcome::Ok, ret, None, Some(&answer)),
+            client::Outcome::Ok { answer, .. } => match result(&answer, op) {
+                Some(result) => done(Outcome::Ok, result, None, Some(&answer)),
                 // An answer to another question: nobody knows what happened to ours.
-                None => done(Outcome::Info, Ret::Done, Some("wrong-answer".into()), Some(&answer)),
+                None => done(Outcome::Info, Value::Nil, Some("wrong-answer".into()), Some(&answer)),
             },
             client::Outcome::Failed { answer } => {
-                done(Outcome::Fail, Ret::Done, Some(reason(answer.as_ref(), "unreachable")), answer.as_ref())
+                done(Outcome::Fail, Value::Nil, Some(reason(answer.as_ref(), "unreachable")), answer.as_ref())
             }
             client::Outcome::Unknown { answer } => {
-                done(Outcome::Info, Ret::Done, Some(reason(answer.as_ref(), "timeout")), answer.as_ref())
+                done(Outcome::Info, Value::Nil, Some(reason(answer.as_ref(), "timeout")), answer.as_ref())
             }
         }
     }

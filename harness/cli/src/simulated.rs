@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use duress_checkers::Checker;
+use duress_checkers::Judge;
 use duress_history::{Time, jsonl};
 use duress_hunt::{Case, Selected, Simulator, Step, What};
 use duress_kv::api;
@@ -137,7 +137,7 @@ impl Simulator for Bundle {
         self.world.recycle(run);
     }
 
-    fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Checker>> {
+    fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Judge>> {
         assemble::checkers(scenario)
     }
 }

@@ -156,6 +156,19 @@ impl Op {
         self.f.name()
     }
 
+    /// What it gave back, in words: `ok`, `token 3`, `17 elements`, or the value.
+    pub fn answer(&self, result: &Value) -> String {
+        match (&self.f, result) {
+            (f, Value::Nil) if !f.reads() => "ok".into(),
+            (Function::Acquire, Value::Int(token)) => format!("token {token}"),
+            (Function::Read, result) if self.key.is_none() => match result.as_elements() {
+                Some(elements) => format!("{} elements", elements.len()),
+                None => result.to_string(),
+            },
+            (_, result) => result.to_string(),
+        }
+    }
+
     /// The key as text, where it is one.
     pub fn key_text(&self) -> Option<&SmolStr> {
         match &self.key {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_history::{Completion, Outcome, Ret};
+use duress_history::{Completion, Outcome, Value};
 use duress_scenario::{Faults, Heal, Scenario, Workload};
 use duress_seed::Seed;
 use duress_sim::{Chance, Clocks, Disk, Latency, Network, SimPlan, Timed};
@@ -150,7 +150,7 @@ impl<G: Generator> Generator for Selected<'_, G> {
                 process: who.process,
                 outcome: Outcome::Fail,
                 op,
-                ret: Ret::Done,
+                result: Value::Nil,
                 error: Some("skipped".into()),
                 node: None,
                 term: None,

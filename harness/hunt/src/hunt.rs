@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use duress_checkers::{Budget, Checker};
+use duress_checkers::{Budget, Judge};
 use duress_fault::Kind;
 use duress_history::{EventKind, Outcome};
 use duress_scenario::Scenario;
@@ -28,7 +28,7 @@ pub trait Simulator: Send {
     fn recycle(&mut self, run: SimRun);
 
     /// What runs of this scenario are judged by.
-    fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Checker>>;
+    fn checkers(&self, scenario: &Scenario) -> Vec<Box<dyn Judge>>;
 }
 
 /// Makes a simulator for runs of one target.
@@ -195,7 +195,7 @@ pub fn case(scenario: &Scenario, options: &Options, seed: u64) -> Case {
 }
 
 /// The checkers that judge a hunted run.
-pub fn target_checkers(simulator: &dyn Simulator, scenario: &Scenario) -> Vec<Box<dyn Checker>> {
+pub fn target_checkers(simulator: &dyn Simulator, scenario: &Scenario) -> Vec<Box<dyn Judge>> {
     let mut checkers = simulator.checkers(scenario);
     checkers.retain(|checker| judges_the_target(checker.as_ref()));
     checkers

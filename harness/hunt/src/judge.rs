@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use duress_checkers::{Budget, Checker, Report, Run, Verdict, check_all};
+use duress_checkers::{Budget, Judge, Report, Run, Verdict, check_all};
 use duress_sim::{Ended, SimRun};
 use smol_str::SmolStr;
 
@@ -74,17 +74,17 @@ impl Judgement {
 
 /// Of a scenario's checkers, those that say something of the target. That a simulated fault takes
 /// effect needs no proof, and a hunted run is too short for statistics.
-pub(crate) fn judges_the_target(checker: &dyn Checker) -> bool {
+pub(crate) fn judges_the_target(checker: &dyn Judge) -> bool {
     !matches!(checker.name(), "faults" | "faults-proven" | "stats")
 }
 
 /// Judges a run by these checkers, and by whether it came to its end.
-pub fn judge(run: &SimRun, checkers: &[Box<dyn Checker>], budget: &Budget) -> Judgement {
+pub fn judge(run: &SimRun, checkers: &[Box<dyn Judge>], budget: &Budget) -> Judgement {
     let mut judgement = Judgement::default();
     match Run::new(&run.events, false) {
         Err(malformed) => judgement.unknown = Some(format!("the history makes no sense: {malformed}")),
         Ok(history) => {
-            for report in check_all(&history, checkers, budget).reports {
+            for report in check_all(&history, checkers, &(*budget).into()).reports {
                 judgement.add(report, matches!(run.ended, Ended::Complete { .. }));
             }
         }

@@ -135,7 +135,9 @@ impl Teller {
         if let Some(point) = self.points.last_mut().filter(|point| point.begins == Some(completion.process)) {
             let asked = point.text.trim_end_matches('.');
             point.text = match completion.outcome {
-                Outcome::Ok => format!("{asked}; it is told{by} at {at}: {}.", completion.ret),
+                Outcome::Ok => {
+                    format!("{asked}; it is told{by} at {at}: {}.", completion.op.answer(&completion.result))
+                }
                 Outcome::Fail => format!("{asked}; it is refused{by} at {at} ({error})."),
                 Outcome::Info => format!("{asked}; it never learns what became of it ({error})."),
             };
@@ -144,7 +146,7 @@ impl Teller {
         self.say(
             at,
             match completion.outcome {
-                Outcome::Ok => format!("{who} is told{by}: {op}: {}.", completion.ret),
+                Outcome::Ok => format!("{who} is told{by}: {op}: {}.", completion.op.answer(&completion.result)),
                 Outcome::Fail => format!("{who} is refused{by}: {op} ({error})."),
                 Outcome::Info => format!("{who} never learns what became of: {op} ({error})."),
             },
@@ -204,7 +206,7 @@ fn name(process: Process) -> String {
 
 /// Whether the harness asks only to see whether a node answers.
 pub(crate) fn is_probe(op: &Op) -> bool {
-    op.key().is_some_and(|key| key.starts_with("probe-"))
+    op.key_text().is_some_and(|key| key.starts_with("probe-"))
 }
 
 /// A line about an event of the history, for a trace.
@@ -213,7 +215,7 @@ pub fn noted(event: &Event) -> Option<String> {
         EventKind::Invoke(invocation) => Some(format!("{} asks: {}", name(invocation.process), invocation.op)),
         EventKind::Complete(completion) => {
             let ret = match completion.outcome {
-                Outcome::Ok => completion.ret.to_string(),
+                Outcome::Ok => completion.op.answer(&completion.result),
                 _ => completion.error.as_deref().unwrap_or("").to_owned(),
             };
             Some(format!("{}: {} {}: {ret}", name(completion.process), completion.outcome, completion.op))
@@ -260,15 +262,15 @@ mod tests {
     }
 
     fn asks(ms: u64, process: u64) -> Event {
-        let op = Op::Write { key: "x".into(), value: Value::Int(1) };
+        let op = Op::on(Function::Write, "x", 1);
         event(ms, EventKind::Invoke(Invocation { process: Process(process), client: None, op }))
     }
 
     fn told(ms: u64, process: u64) -> Event {
-        let op = Op::Write { key: "x".into(), value: Value::Int(1) };
+        let op = Op::on(Function::Write, "x", 1);
         let (process, node) = (Process(process), Some("n1".into()));
         let completion =
-            Completion { process, outcome: Outcome::Ok, op, ret: Ret::Done, error: None, node, term: None };
+            Completion { process, outcome: Outcome::Ok, op, result: Value::Nil, error: None, node, term: None };
         event(ms, EventKind::Complete(completion))
     }
 

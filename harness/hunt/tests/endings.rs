@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use duress_checkers::Checker;
-use duress_history::{Op, Outcome, Process, Ret, Value};
+use duress_checkers::Judge;
+use duress_history::{Function, Op, Outcome, Process, Value};
 use duress_hunt::{Case, Hunted, Options, Progress, Property, Simulator, Step, hunt, shrink};
 use duress_machine::client::{self, Answer, Disposition, Policy};
 use duress_machine::{Effects, Input, Machine, NodeId, Observation, Reading, Role, Status};
@@ -91,7 +91,7 @@ impl Service<Toy> for Clients {
             client::Outcome::Unknown { .. } => Outcome::Info,
         };
         let error = (outcome != Outcome::Ok).then(|| "timeout".into());
-        Done { outcome, ret: Ret::Done, error, node: None, term: None }
+        Done { outcome, result: Value::Nil, error, node: None, term: None }
     }
 
     fn policy(&self) -> Policy {
@@ -125,7 +125,7 @@ impl Generator for Writes {
         assert!(!self.harness, "the harness is out of order");
         let Some(left) = self.left.checked_sub(1) else { return Next::Done };
         self.left = left;
-        Next::Op(Op::Write { key: "x".into(), value: Value::Int(i64::from(left)) })
+        Next::Op(Op::on(Function::Write, "x", i64::from(left)))
     }
 
     fn completed(&mut self, _: Slot, _: &duress_history::Completion, _: Duration) {}
@@ -157,7 +157,7 @@ impl Simulator for Toys {
         self.world.recycle(run);
     }
 
-    fn checkers(&self, _: &Scenario) -> Vec<Box<dyn Checker>> {
+    fn checkers(&self, _: &Scenario) -> Vec<Box<dyn Judge>> {
         Vec::new()
     }
 }

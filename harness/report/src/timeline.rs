@@ -1,7 +1,7 @@
 //! The operations that show a violation, as intervals that overlap where they did.
 
 use duress_history::Outcome;
-use duress_history::formats::{Value, Imported, Operation, Known};
+use duress_history::formats::{Imported, Known, Operation, Value};
 
 /// No timeline has more operations: beyond that nobody sees anything.
 const MAX_ROWS: usize = 200;

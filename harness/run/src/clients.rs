@@ -1,12 +1,13 @@
 //! The clients: slots that take operations from the generator, hand them to client hosts, and
 //! record how they end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use duress_history::{Client, Completion, EventKind, Host, Invocation, Op, Outcome, Process, Ret};
+use duress_history::{Client, Completion, EventKind, Host, Invocation, Op, Outcome, Process, Value};
+use duress_workloads::client::{Resource, Write, at_work};
 use duress_workloads::{Generator, Next, Slot};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,29 +42,10 @@ struct Waiting {
 /// How a call ended.
 struct Done {
     outcome: Outcome,
-    ret: Ret,
+    result: Value,
     error: Option<SmolStr>,
     node: Option<usize>,
     term: Option<u64>,
-}
-
-/// What the locks protect: one storage per lock, outside the target. With fencing it refuses a
-/// token older than the newest it has seen.
-#[derive(Debug)]
-struct Resource {
-    fencing: bool,
-    newest: BTreeMap<SmolStr, u64>,
-}
-
-impl Resource {
-    fn write(&mut self, lock: SmolStr, token: u64) -> bool {
-        let newest = self.newest.entry(lock).or_default();
-        if self.fencing && token < *newest {
-            return false;
-        }
-        *newest = token.max(*newest);
-        true
-    }
 }
 
 /// A process in progress: who it is, where it runs, whom it asks first.
@@ -93,7 +75,7 @@ impl Clients {
             calls: Mutex::default(),
             next_call: AtomicU64::new(0),
             next_process: AtomicU64::new(concurrency as u64),
-            resource: Mutex::new(Resource { fencing, newest: BTreeMap::new() }),
+            resource: Mutex::new(Resource::new(fencing)),
             patience,
         })
     }
@@ -141,7 +123,7 @@ impl Clients {
             Ok(Ok(done)) => done,
             _ => Done {
                 outcome: Outcome::Info,
-                ret: Ret::Done,
+                result: Value::Nil,
                 error: Some("client-silent".into()),
                 node: None,
                 term: None,
@@ -156,7 +138,7 @@ impl Clients {
             process: seat.process,
             outcome: done.outcome,
             op,
-            ret: done.ret,
+            result: done.result,
             error: done.error,
             node: done.node.and_then(|node| self.cluster.node_names.get(node).cloned()),
             term: done.term,
@@ -175,15 +157,15 @@ impl Clients {
         while let Some(frame) = frames.recv().await {
             let op = |call| lock(&self.calls).get(&call).map(|waiting| waiting.op.clone());
             match self.cluster.target.client_report(&frame, &op) {
-                Ok(ClientReport::Done { call, outcome, ret, error, node, term }) => {
+                Ok(ClientReport::Done { call, outcome, result, error, node, term }) => {
                     if let Some(waiting) = lock(&self.calls).remove(&call) {
                         // A slot that has lost patience has recorded the operation as unknown.
-                        let _ = waiting.done.send(Done { outcome, ret, error, node, term });
+                        let _ = waiting.done.send(Done { outcome, result, error, node, term });
                     }
                 }
                 Ok(ClientReport::ResourceWrite { call, lock: name, token }) => {
                     let client = lock(&self.calls).get(&call).map(|waiting| waiting.client);
-                    let accepted = client.is_some() && lock(&self.resource).write(name, token);
+                    let accepted = client.is_some() && lock(&self.resource).write(Write { lock: name, token }).is_ok();
                     if let Some(client) = client {
                         self.cluster.tell_client(client, self.cluster.target.resource_answer(call, accepted));
                     }
@@ -199,11 +181,7 @@ impl Clients {
         let calls = lock(&self.calls);
         let mut best: Option<(Duration, usize)> = None;
         for waiting in calls.values() {
-            let Op::Access { work_ms, .. } = waiting.op else { continue };
-            let work = Duration::from_millis(work_ms);
-            let gone = waiting.since.elapsed();
-            let left = work.saturating_sub(gone);
-            if gone >= Duration::from_millis(20) && left >= work / 3 {
+            if let Some(left) = at_work(&waiting.op, waiting.since.elapsed()) {
                 // Ties don't matter; the order of a hash map must not either.
                 best = best.max(Some((left, waiting.client)));
             }

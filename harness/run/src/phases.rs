@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duress_deploy::{DeployError, HostSpec, Local};
 use duress_fault::{HeldBack, Schedule};
-use duress_history::{EventKind, Header, Host, Op, Outcome, Phase, Time, Value};
+use duress_history::{EventKind, Function, Header, Host, Op, Outcome, Phase, Time};
 use duress_seed::Seed;
 use duress_workloads::{FinalOp, Generator};
 use serde::{Deserialize, Serialize};
@@ -297,7 +297,7 @@ async fn serves(clients: &Arc<Clients>, nodes: &[usize], within: Duration, which
             for _ in 0..PROBES {
                 // A register of its own each time, so that what becomes of a probe never matters.
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-                let op = Op::Write { key: format_smolstr!("probe-{number}"), value: Value::Int(1) };
+                let op = Op::on(Function::Write, format_smolstr!("probe-{number}"), 1);
                 if clients.perform(&mut seat, op).await.outcome == Outcome::Ok {
                     return true;
                 }

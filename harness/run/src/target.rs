@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 
-use duress_history::{NodeReport, Op, Outcome, Process, Ret};
+use duress_history::{NodeReport, Op, Outcome, Process, Value};
 use smol_str::SmolStr;
 use thiserror::Error;
 
@@ -44,7 +44,7 @@ pub enum ClientReport {
         /// How it ended.
         outcome: Outcome,
         /// What it gave back.
-        ret: Ret,
+        result: Value,
         /// Why it did not succeed.
         error: Option<SmolStr>,
         /// The node that answered, counted from zero.

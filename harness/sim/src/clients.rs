@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use duress_history::{Client, Completion, EventKind, Invocation, Op, Outcome, Process, Ret};
+use duress_history::{Client, Completion, EventKind, Invocation, Op, Outcome, Process, Value};
 use duress_machine::NodeId;
 use duress_machine::client::{self, Action, Answer, Call, Disposition};
 use duress_workloads::client::{Begin, ClientMachine, at_work};
@@ -133,7 +133,7 @@ impl Running<'_> {
         let state = &mut self.s.seats[seat as usize];
         if state.operations == operation && state.doing.is_some() {
             let error = Some(SmolStr::new_static("client-silent"));
-            self.finish(seat, Done { outcome: Outcome::Info, ret: Ret::Done, error, node: None, term: None });
+            self.finish(seat, Done { outcome: Outcome::Info, result: Value::Nil, error, node: None, term: None });
         }
     }
 
@@ -246,7 +246,10 @@ impl Running<'_> {
         let Some(write) = self.s.hosts[state.client].machine.worked(&doing.op) else { return };
         match self.s.resource.write(write) {
             Ok(()) => {
-                self.finish(seat, Done { outcome: Outcome::Ok, ret: Ret::Done, error: None, node: None, term: None });
+                self.finish(
+                    seat,
+                    Done { outcome: Outcome::Ok, result: Value::Nil, error: None, node: None, term: None },
+                );
             }
             Err(error) => self.refuse(seat, error),
         }
@@ -254,7 +257,7 @@ impl Running<'_> {
 
     fn refuse(&mut self, seat: u32, error: &'static str) {
         let error = Some(SmolStr::new_static(error));
-        self.finish(seat, Done { outcome: Outcome::Fail, ret: Ret::Done, error, node: None, term: None });
+        self.finish(seat, Done { outcome: Outcome::Fail, result: Value::Nil, error, node: None, term: None });
     }
 
     /// A call wants something done. `answer` is what it has just heard.
@@ -334,7 +337,7 @@ impl Running<'_> {
             self.fleet.free(request);
         }
         let begun = Duration::from_nanos(doing.begun);
-        self.s.hosts[state.client].machine.learn(&doing.op, done.outcome, &done.ret, begun);
+        self.s.hosts[state.client].machine.learn(&doing.op, done.outcome, &done.result, begun);
         state.first = match (done.node, done.outcome) {
             (Some(node), Outcome::Ok) if self.fleet.sticky() => node,
             _ => state.node,
@@ -343,7 +346,7 @@ impl Running<'_> {
             process: Process(state.process),
             outcome: done.outcome,
             op: doing.op,
-            ret: done.ret,
+            result: done.result,
             error: done.error,
             node: done.node.and_then(|node| self.plan.nodes.get(node).cloned()),
             term: done.term,
@@ -362,7 +365,7 @@ impl Running<'_> {
         self.s.stats.operations += 1;
         self.trace(kind::CLIENT, u64::from(seat) | 1 << 20);
         self.s.digest.word(outcome as u64);
-        self.s.digest.contents(&completion.ret);
+        self.s.digest.contents(&completion.result);
         if purpose == Purpose::Slot {
             let who = Slot { index: seat as usize, process: Process(process) };
             self.generator.completed(who, &completion, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_history::{EventKind, Op, Outcome, Phase, Value};
+use duress_history::{EventKind, Function, Op, Outcome, Phase};
 use duress_machine::{Role, Status};
 use duress_workloads::FinalOp;
 use smol_str::format_smolstr;
@@ -81,7 +81,7 @@ impl Running<'_> {
         }
         let number = self.s.next_probe;
         self.s.next_probe += 1;
-        self.perform_op(seat, Op::Write { key: format_smolstr!("probe-{number}"), value: Value::Int(1) });
+        self.perform_op(seat, Op::on(Function::Write, format_smolstr!("probe-{number}"), 1));
     }
 
     pub(crate) fn probe_ended(&mut self, seat: u32, outcome: Outcome) {

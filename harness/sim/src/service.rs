@@ -1,6 +1,6 @@
 //! How a history's operations become a machine's requests, and answers become results.
 
-use duress_history::{Op, Outcome, Process, Ret};
+use duress_history::{Op, Outcome, Process, Value};
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use smol_str::SmolStr;
@@ -11,7 +11,7 @@ pub struct Done {
     /// How it ended.
     pub outcome: Outcome,
     /// What it gave back.
-    pub ret: Ret,
+    pub result: Value,
     /// Why it did not succeed: a short stable name.
     pub error: Option<SmolStr>,
     /// The node that answered, counted from zero.
@@ -24,7 +24,7 @@ pub struct Done {
 /// real world does for the same target.
 pub trait Service<M: Machine> {
     /// What a client asks; `sequence` counts the operations of the process. Never called for
-    /// [`Op::Access`], which asks no node.
+    /// an operation that the client does by itself, such as an access.
     fn request(&self, process: Process, sequence: u64, op: &Op) -> M::Request;
 
     /// What the end of a call means.

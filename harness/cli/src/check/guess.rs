@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use duress_checkers::models::{self, Model};
-use duress_history::formats::{Value, Function, Imported};
+use duress_history::formats::{Function, Imported, Value};
 
 /// How many results of reads are looked at.
 const SAMPLE: usize = 1000;

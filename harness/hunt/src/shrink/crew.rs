@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use duress_checkers::Checker;
+use duress_checkers::Judge;
 use duress_sim::SimRun;
 use rayon::prelude::*;
 
@@ -14,7 +14,7 @@ pub(super) struct Crew<'a> {
     pool: Option<rayon::ThreadPool>,
     /// One for each thread. Locked while it simulates, and never while a checker is at work.
     simulators: Vec<Mutex<Box<dyn Simulator>>>,
-    checkers: Vec<Box<dyn Checker>>,
+    checkers: Vec<Box<dyn Judge>>,
     property: &'a Property,
     tried: AtomicU64,
 }

@@ -12,7 +12,7 @@ use duress_checkers::{Budget, Results, Run, Verdict, check_all};
 use duress_fault::{
     ClockChange, Clocks, DiskHarm, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Plan, Selector, Shape, Share, Sides,
 };
-use duress_history::{Op, Outcome, Process, Ret, Value};
+use duress_history::{Function, Op, Outcome, Process, Value};
 use duress_kv::{api, paxos, primary_backup, quorum};
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
@@ -61,6 +61,7 @@ fn text(value: &Value) -> Option<SmolStr> {
         Value::Nil => None,
         Value::Int(number) => Some(number.to_smolstr()),
         Value::Text(text) => Some(text.clone()),
+        other => panic!("the service has no value {other}"),
     }
 }
 
@@ -71,37 +72,44 @@ fn value(stored: Option<&SmolStr>) -> Value {
     }
 }
 
-fn ret(reply: &api::Reply, op: &Op) -> Ret {
-    match (reply, op) {
-        (api::Reply::Value(stored), Op::Read { .. }) => Ret::Value(value(stored.as_ref())),
-        (api::Reply::Entries(entries), Op::Elements) => {
-            let element = |(key, _): &(SmolStr, SmolStr)| key.strip_prefix(SET).unwrap().parse().unwrap();
-            Ret::Elements(entries.iter().map(element).collect())
+fn result(reply: &api::Reply, op: &Op) -> Value {
+    match (reply, &op.f, &op.key) {
+        (api::Reply::Value(stored), Function::Read, Some(_)) => value(stored.as_ref()),
+        (api::Reply::Entries(entries), Function::Read, None) => {
+            let element = |(key, _): &(SmolStr, SmolStr)| Value::Int(key.strip_prefix(SET).unwrap().parse().unwrap());
+            Value::Vector(entries.iter().map(element).collect())
         }
-        (api::Reply::Granted(token), Op::Acquire { .. }) => Ret::Token(token.0),
-        (api::Reply::Done, _) => Ret::Done,
+        (api::Reply::Granted(token), Function::Acquire, _) => token.0.into(),
+        (api::Reply::Done, ..) => Value::Nil,
         other => panic!("a wrong answer: {other:?}"),
+    }
+}
+
+/// What an operation asks of the service.
+fn asked(op: &Op) -> api::Op {
+    let number = |name| op.value.get(name).and_then(Value::as_u64).unwrap();
+    let lease = || Duration::from_millis(number("lease-ms"));
+    let Some(key) = op.key_text().cloned() else {
+        return match op.f {
+            Function::Add => api::Op::Write { key: format_smolstr!("{SET}{}", op.value), value: "1".into() },
+            Function::Read => api::Op::Scan { prefix: SET.into() },
+            _ => panic!("the service has no {op}"),
+        };
+    };
+    match (op.name(), op.value.as_sequence()) {
+        ("read", _) => api::Op::Read { key },
+        ("write", _) => api::Op::Write { key, value: text(&op.value).unwrap_or_default() },
+        ("cas", Some([from, to])) => api::Op::Cas { key, from: text(from), to: text(to).unwrap_or_default() },
+        ("acquire", _) => api::Op::Acquire { lock: key, lease: lease() },
+        ("renew", _) => api::Op::Renew { lock: key, token: api::Token(number("token")), lease: lease() },
+        ("release", _) => api::Op::Release { lock: key, token: api::Token(op.value.as_u64().unwrap()) },
+        _ => panic!("the service has no {op}"),
     }
 }
 
 impl<M: Bundled> Service<M> for Kv {
     fn request(&self, process: Process, sequence: u64, op: &Op) -> api::Request {
-        let lease = |ms: &u64| Duration::from_millis(*ms);
-        let op = match op {
-            Op::Read { key } => api::Op::Read { key: key.clone() },
-            Op::Write { key, value } => api::Op::Write { key: key.clone(), value: text(value).unwrap_or_default() },
-            Op::Cas { key, from, to } => {
-                api::Op::Cas { key: key.clone(), from: text(from), to: text(to).unwrap_or_default() }
-            }
-            Op::Add { element } => api::Op::Write { key: format_smolstr!("{SET}{element}"), value: "1".into() },
-            Op::Elements => api::Op::Scan { prefix: SET.into() },
-            Op::Acquire { lock, lease_ms } => api::Op::Acquire { lock: lock.clone(), lease: lease(lease_ms) },
-            Op::Renew { lock, token, lease_ms } => {
-                api::Op::Renew { lock: lock.clone(), token: api::Token(*token), lease: lease(lease_ms) }
-            }
-            Op::Release { lock, token } => api::Op::Release { lock: lock.clone(), token: api::Token(*token) },
-            Op::Access { .. } => unreachable!("an access asks no node"),
-        };
+        let op = asked(op);
         api::Request { client: api::ClientId(process.0), sequence, op }
     }
 
@@ -111,13 +119,13 @@ impl<M: Bundled> Service<M> for Kv {
             client::Outcome::Failed { answer } => (Outcome::Fail, answer, "unreachable"),
             client::Outcome::Unknown { answer } => (Outcome::Info, answer, "timeout"),
         };
-        let (ret, error) = match answer.as_ref().map(|answer| &answer.result) {
-            Some(Ok(reply)) => (ret(reply, op), None),
-            Some(Err(refusal)) => (Ret::Done, Some(SmolStr::new_static(refusal.name()))),
-            None => (Ret::Done, Some(SmolStr::new_static(otherwise))),
+        let (result, error) = match answer.as_ref().map(|answer| &answer.result) {
+            Some(Ok(reply)) => (result(reply, op), None),
+            Some(Err(refusal)) => (Value::Nil, Some(SmolStr::new_static(refusal.name()))),
+            None => (Value::Nil, Some(SmolStr::new_static(otherwise))),
         };
         let node = answer.as_ref().map(|answer| usize::from(answer.node.0));
-        Done { outcome, ret, error, node, term: answer.map(|answer| answer.term) }
+        Done { outcome, result, error, node, term: answer.map(|answer| answer.term) }
     }
 
     fn policy(&self) -> Policy {
