@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use duress_checkers::{Budget, Results, Run, Verdict, check_all};
+use duress_checkers::{Results, Run, Settings, Verdict, check_all};
 use duress_fault::{
     ClockChange, Clocks, DiskHarm, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Plan, Selector, Shape, Share, Sides,
 };
@@ -161,7 +161,7 @@ pub fn judge(run: &SimRun, options: &Options, leads: bool) -> Results {
         checkers.push(Box::new(duress_checkers::split_brain::SplitBrain));
     }
     let run = Run::new(&run.events, false).expect("a simulated history is well formed");
-    check_all(&run, &checkers, &Budget::default())
+    check_all(&run, &checkers, &Settings::default())
 }
 
 pub fn register_options() -> Options {
