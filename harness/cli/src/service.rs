@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use duress_history::{Op, Outcome, Process, Ret, Value};
 use duress_kv::api;
-use duress_kv::config::Config;
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use duress_sim::{Done, Service};
@@ -57,21 +56,6 @@ pub(crate) fn reason(response: Option<&api::Response>, otherwise: &'static str) 
         Some(Err(refusal)) => refusal.name().into(),
         _ => otherwise.into(),
     }
-}
-
-/// Whether a client does best to go on asking the node that answered it last: where one node
-/// serves everybody.
-pub(crate) fn sticky(config: &Config) -> bool {
-    match config {
-        Config::Paxos(paxos) => paxos.reads != duress_kv::paxos::Reads::Local,
-        Config::PrimaryBackup(pb) => pb.reads != duress_kv::primary_backup::Reads::Any,
-        Config::Quorum(_) => false,
-    }
-}
-
-/// Whether all nodes end up with the same log.
-pub(crate) fn has_log(config: &Config) -> bool {
-    !matches!(config, Config::Quorum(_))
 }
 
 /// A value as the service stores it; an unset key has none.
