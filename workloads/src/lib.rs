@@ -2,9 +2,9 @@
 //!
 //! A [`Generator`] is a pure function of a seed, of the time, and of the completions it has seen.
 //! It knows nothing of worlds: whoever runs it asks each [`Slot`] for its [`Next`] operation,
-//! carries it out, and reports the completion. The workloads are [`register`], [`lock`] and
-//! [`set`]; [`limit`] holds what they share. [`client`] is what a client does besides asking the
-//! target.
+//! carries it out, and reports the completion. Each [`Workload`] is a plug, which declares its
+//! options; [`ALL`] lists them, and a [`Chosen`] one is ready to run. [`limit`] holds what they
+//! share. [`client`] is what a client does besides asking the target.
 
 pub mod client;
 mod generator;
@@ -15,4 +15,4 @@ pub mod set;
 mod workload;
 
 pub use generator::{FinalOp, Generator, Next, Slot};
-pub use workload::{ALL, Config, Options, Workload};
+pub use workload::{ALL, Chosen, PROBES, Size, Workload, named, plugs};

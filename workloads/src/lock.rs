@@ -12,12 +12,14 @@
 
 use std::time::Duration;
 
-use duress_checkers::mutex::LockOp;
+use duress_checkers::Judge;
+use duress_checkers::mutex::{LockOp, MutualExclusion};
 use duress_history::{Completion, Outcome, Process};
+use duress_plug::{Facts, Opt, Opts, Problem, Shrink};
 use duress_seed::Seed;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::{Generator, Next, Slot};
+use crate::{Generator, Next, Size, Slot, Workload};
 
 /// What can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,23 +33,95 @@ pub struct Options {
     /// How long the client works between its check of the lease and its write to the resource.
     /// Less than half the lease, or accesses overrun leases without any fault.
     pub work: Duration,
-    /// Whether the resource refuses tokens older than the newest it has seen. That is the
-    /// resource's doing, and decides by which rules the history is judged.
-    pub fencing: bool,
-    /// Operations in all; `None` is as many as time allows.
-    pub ops: Option<u64>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
+static OPTIONS: &[Opt] = &[
+    Opt::concurrency(),
+    Opt::ops(),
+    Opt::integer("locks", 1..=1_000, 1, "How many locks there are.").shrunk(Shrink::Few),
+    Opt::millis("lease", 50..=60_000, 1_000, "How long a grant is good for."),
+    Opt::millis("hold", 1..=60_000, 2_000, "How long a client keeps a lock, renewals included.")
+        .or("twice the lease", |draft| lease(draft).saturating_mul(2).min(MINUTE).into()),
+    Opt::millis(
+        "work",
+        1..=60_000,
+        50,
+        "How long a client works between its check of the lease and its write to the resource.",
+    )
+    .or("a twentieth of the lease", |draft| (lease(draft) / 20).max(Duration::from_millis(1)).into()),
+    Opt::flag("fencing", true, "Whether the resource refuses tokens older than the newest it has seen."),
+];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn lease(draft: &duress_plug::Draft<'_>) -> Duration {
+    draft.duration("lease").unwrap_or_default()
+}
+
+const PACE: &str = "its pace is set by workload.work, workload.hold and workload.concurrency";
+
+impl Options {
+    fn of(options: &Opts) -> Options {
         Options {
-            locks: 1,
-            lease: Duration::from_secs(1),
-            hold: Duration::from_secs(2),
-            work: Duration::from_millis(50),
-            fencing: true,
-            ops: None,
+            locks: options.integer("locks") as usize,
+            lease: options.duration("lease"),
+            hold: options.duration("hold"),
+            work: options.duration("work"),
         }
+    }
+}
+
+/// The workload.
+pub struct Plug;
+
+impl duress_plug::Workload for Plug {
+    fn name(&self) -> &'static str {
+        "lock"
+    }
+
+    fn about(&self) -> &'static str {
+        "locks with leases around a resource; nobody else may use it, tokens must increase"
+    }
+
+    fn options(&self) -> &'static [Opt] {
+        OPTIONS
+    }
+
+    fn check(&self, options: &Opts, _target: &str, _facts: &Facts) -> Result<(), Problem> {
+        let Options { work, lease, .. } = Options::of(options);
+        if work * 2 >= lease {
+            let message = format!(
+                "workload.work ({work:?}) must be less than half of workload.lease ({lease:?}), or accesses overrun leases without any fault"
+            );
+            return Err(Problem::new(&["work", "lease"], message).suggest("make the work shorter or the lease longer"));
+        }
+        Ok(())
+    }
+
+    fn functions(&self, _options: &Opts) -> Vec<&'static str> {
+        vec!["acquire", "renew", "release"]
+    }
+
+    fn lacks(&self) -> &'static [(&'static str, &'static str)] {
+        &[("rate", PACE), ("keys", PACE), ("mix", PACE)]
+    }
+
+    fn holds(&self) -> bool {
+        true
+    }
+
+    fn fences(&self, options: &Opts) -> bool {
+        options.flag("fencing")
+    }
+}
+
+impl Workload for Plug {
+    fn generator(&self, options: &Opts, size: &Size, seed: Seed) -> Box<dyn Generator> {
+        Box::new(Lock::new(Options::of(options), size.concurrency, seed))
+    }
+
+    fn checker(&self, options: &Opts, _require_convergence: bool) -> Box<dyn Judge> {
+        Box::new(MutualExclusion { fencing: options.flag("fencing") })
     }
 }
 

@@ -8,12 +8,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use duress_checkers::Judge;
+use duress_checkers::linearizable::Linearizable;
 use duress_checkers::register::RegisterOp;
 use duress_history::{Completion, Outcome, Value};
+use duress_plug::{Facts, Opt, Opts, Problem, Shrink, Value as Setting};
 use duress_seed::Seed;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::{FinalOp, Generator, Next, Slot};
+use crate::{FinalOp, Generator, Next, PROBES, Size, Slot, Workload};
 
 /// How often each kind of operation is chosen, relative to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,12 +27,6 @@ pub struct Mix {
     pub write: u32,
     /// Weight of compare-and-sets.
     pub cas: u32,
-}
-
-impl Default for Mix {
-    fn default() -> Mix {
-        Mix { read: 50, write: 30, cas: 20 }
-    }
 }
 
 /// What can be chosen.
@@ -43,15 +40,101 @@ pub struct Options {
     pub prefix: SmolStr,
     /// How often each kind of operation is chosen. If all weights are zero: reads only.
     pub mix: Mix,
-    /// Operations per second over all slots; `None` is as fast as possible.
-    pub rate: Option<f64>,
-    /// Operations in all; `None` is as many as time allows.
-    pub ops: Option<u64>,
+}
+
+static OPTIONS: &[Opt] = &[
+    Opt::concurrency(),
+    Opt::rate(),
+    Opt::ops(),
+    Opt::integer("keys", 1..=10_000, 5, "Keys in use at a time.").shrunk(Shrink::Few),
+    Opt::integer("ops_per_key", 1..=1_000, 150, "Operations on a key before it is replaced by a fresh one."),
+    Opt::text(
+        "prefix",
+        "1 to 16 letters, digits, `-` and `_`",
+        is_prefix,
+        "r",
+        "What keys are called: this and a number.",
+    )
+    .reserving(&[PROBES]),
+    Opt::weights(
+        "mix",
+        &["read", "write", "cas"],
+        1_000,
+        &[50, 30, 20],
+        "How often each kind of operation is chosen; of those that aren't named, none.",
+    )
+    .or("read 50, write 30, cas 20 if the target has one", |draft| {
+        Setting::Weights(vec![50, 30, if draft.serves("cas") { 20 } else { 0 }])
+    }),
+];
+
+/// No key's name needs to begin with more than 16 characters.
+fn is_prefix(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !text.is_empty() && text.len() <= 16 && text.chars().all(fits)
+}
+
+impl Options {
+    fn of(options: &Opts) -> Options {
+        let weight = |at: usize| options.weights("mix").get(at).map_or(0, |weight| *weight as u32);
+        Options {
+            keys: options.integer("keys") as usize,
+            ops_per_key: options.integer("ops_per_key") as u32,
+            prefix: options.text("prefix").clone(),
+            mix: Mix { read: weight(0), write: weight(1), cas: weight(2) },
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { keys: 5, ops_per_key: 150, prefix: "r".into(), mix: Mix::default(), rate: None, ops: None }
+        Options::of(&Opts::usual(OPTIONS))
+    }
+}
+
+/// The workload.
+pub struct Plug;
+
+impl duress_plug::Workload for Plug {
+    fn name(&self) -> &'static str {
+        "register"
+    }
+
+    fn about(&self) -> &'static str {
+        "reads, writes and compare-and-sets of many keys; must be linearizable"
+    }
+
+    fn options(&self) -> &'static [Opt] {
+        OPTIONS
+    }
+
+    fn check(&self, options: &Opts, target: &str, facts: &Facts) -> Result<(), Problem> {
+        let Mix { read, write, cas } = Options::of(options).mix;
+        if cas > 0 && !facts.serves("cas") {
+            let message = format!("workload.mix.cas is {cas}, but a {target} target has no compare-and-set");
+            return Err(Problem::new(&["mix.cas"], message).suggest("set it to 0, or leave it out"));
+        }
+        if read + write + cas == 0 {
+            let problem = Problem::new(&["mix"], "workload.mix has no weight above zero, so nothing would be done");
+            return Err(problem.suggest("give one of read, write and cas a weight"));
+        }
+        Ok(())
+    }
+
+    fn functions(&self, options: &Opts) -> Vec<&'static str> {
+        let Mix { write, cas, .. } = Options::of(options).mix;
+        // At the end there are reads in any case.
+        [("read", 1), ("write", write), ("cas", cas)].iter().filter(|(_, w)| *w > 0).map(|(name, _)| *name).collect()
+    }
+}
+
+impl Workload for Plug {
+    fn generator(&self, options: &Opts, size: &Size, seed: Seed) -> Box<dyn Generator> {
+        Box::new(Register::new(Options::of(options), size.nodes, size.concurrency, seed))
+    }
+
+    fn checker(&self, _options: &Opts, _require_convergence: bool) -> Box<dyn Judge> {
+        Box::new(Linearizable::default())
     }
 }
 

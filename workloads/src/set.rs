@@ -2,24 +2,47 @@
 
 use std::time::Duration;
 
+use duress_checkers::Judge;
 use duress_history::{Completion, Function, Op, Value};
+use duress_plug::{OPS, Opt, Opts, Usual};
+use duress_seed::Seed;
 
-use crate::{FinalOp, Generator, Next, Slot};
+use crate::{FinalOp, Generator, Next, Size, Slot, Workload};
 
-/// What can be chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Operations per second over all slots; `None` is as fast as possible.
-    pub rate: Option<f64>,
-    /// Elements in all; `None` is as many as time allows. Every node returns them all at the end,
-    /// so there should be some limit.
-    pub ops: Option<u64>,
+static OPTIONS: &[Opt] = &[
+    Opt::concurrency(),
+    Opt { usual: Usual::Number(300.0), ..Opt::rate() },
+    Opt::integer(OPS, 1..=100_000, 20_000, "Elements in all. Every node returns the whole set at the end."),
+];
+
+/// The workload.
+pub struct Plug;
+
+impl duress_plug::Workload for Plug {
+    fn name(&self) -> &'static str {
+        "set"
+    }
+
+    fn about(&self) -> &'static str {
+        "adds of unique elements; none that was acknowledged may be missing at the end"
+    }
+
+    fn options(&self) -> &'static [Opt] {
+        OPTIONS
+    }
+
+    fn functions(&self, _options: &Opts) -> Vec<&'static str> {
+        vec!["add", "read"]
+    }
 }
 
-impl Default for Options {
-    /// 300 adds per second, 20,000 at most.
-    fn default() -> Options {
-        Options { rate: Some(300.0), ops: Some(20_000) }
+impl Workload for Plug {
+    fn generator(&self, _options: &Opts, size: &Size, _seed: Seed) -> Box<dyn Generator> {
+        Box::new(Set::new(size.nodes, size.concurrency))
+    }
+
+    fn checker(&self, _options: &Opts, require_convergence: bool) -> Box<dyn Judge> {
+        Box::new(duress_checkers::set::Set { require_convergence })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use duress_history::{Completion, Op, Outcome, Process, Ret, Value};
 use duress_seed::Seed;
-use duress_workloads::{Config, FinalOp, Generator, Next, Options, Slot, Workload, lock, register, set};
+use duress_workloads::{Chosen, FinalOp, Generator, Next, Size, Slot, lock, register, set};
 use proptest::prelude::*;
 
 /// One operation as a run saw it.
@@ -22,18 +22,28 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn config(options: Options) -> Config {
-    Config { nodes: 3, concurrency: 5, time: Duration::from_secs(10), options }
+/// A workload and the size of what it works on.
+type Config = (Chosen, Size);
+
+fn config(chosen: Chosen) -> Config {
+    (chosen, Size { nodes: 3, concurrency: 5, time: Duration::from_secs(10) })
 }
+
+fn registers_by_default() -> Chosen {
+    Chosen::new(&register::Plug, &[])
+}
+
+/// No test adds more elements.
+const MANY: duress_plug::Value = duress_plug::Value::Integer(100_000);
 
 /// Runs a workload to its end. `answer` decides how each operation ends and after how long.
 fn run(
-    config: Config,
+    (chosen, size): Config,
     seed: u64,
     mut answer: impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration),
 ) -> (Vec<Seen>, Vec<FinalOp>) {
-    let slots = config.concurrency;
-    let mut generator = Workload::new(config, Seed(seed)).generator;
+    let slots = size.concurrency;
+    let mut generator = chosen.generator(&size, Seed(seed));
     let mut processes: Vec<u64> = (0..slots as u64).collect();
     // (when, slot) → the completion to report then, or nothing if the slot is to be asked again.
     let mut agenda: BTreeMap<(Duration, usize), Option<Completion>> =
@@ -134,13 +144,10 @@ fn locks() -> impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration) {
 
 #[test]
 fn a_seed_fixes_the_operations() {
-    for options in [
-        Options::Register(register::Options::default()),
-        Options::Set(set::Options::default()),
-        Options::Lock(lock::Options::default()),
-    ] {
-        let go = |seed| match options {
-            Options::Lock(_) => run(config(options.clone()), seed, locks()),
+    for workload in duress_workloads::ALL {
+        let options = Chosen::new(*workload, &[]);
+        let go = |seed| match workload.name() {
+            "lock" => run(config(options.clone()), seed, locks()),
             _ => run(config(options.clone()), seed, registers()),
         };
         assert!(go(1).0.len() > 100);
@@ -151,7 +158,7 @@ fn a_seed_fixes_the_operations() {
 
 #[test]
 fn registers_follow_their_mix_and_many_cas_succeed() {
-    let (seen, _) = run(config(Options::Register(register::Options::default())), 1, registers());
+    let (seen, _) = run(config(registers_by_default()), 1, registers());
     let share = |name: &str| seen.iter().filter(|s| s.op.name() == name).count() as f64 / seen.len() as f64;
     assert!((share("read") - 0.5).abs() < 0.03, "{}", share("read"));
     assert!((share("write") - 0.3).abs() < 0.03, "{}", share("write"));
@@ -164,7 +171,7 @@ fn registers_follow_their_mix_and_many_cas_succeed() {
 
 #[test]
 fn no_value_is_written_twice_to_a_key() {
-    let (seen, _) = run(config(Options::Register(register::Options::default())), 1, registers());
+    let (seen, _) = run(config(registers_by_default()), 1, registers());
     let mut written = BTreeSet::new();
     for one in &seen {
         if let Op::Write { key, value } | Op::Cas { key, to: value, .. } = &one.op {
@@ -175,8 +182,8 @@ fn no_value_is_written_twice_to_a_key() {
 
 #[test]
 fn keys_are_retired_after_their_operations() {
-    let options = register::Options { keys: 3, ops_per_key: 40, ..register::Options::default() };
-    let (seen, finale) = run(config(Options::Register(options)), 1, registers());
+    let options = Chosen::new(&register::Plug, &[("keys", 3.into()), ("ops_per_key", 40.into())]);
+    let (seen, finale) = run(config(options), 1, registers());
     let mut used: BTreeMap<_, usize> = BTreeMap::new();
     for one in &seen {
         *used.entry(one.op.key().unwrap().clone()).or_default() += 1;
@@ -192,8 +199,8 @@ fn keys_are_retired_after_their_operations() {
 
 #[test]
 fn a_key_with_many_indeterminate_operations_is_retired_early() {
-    let options = register::Options { keys: 1, ops_per_key: 300, ..register::Options::default() };
-    let (seen, _) = run(config(Options::Register(options)), 1, always(Outcome::Info));
+    let options = Chosen::new(&register::Plug, &[("keys", 1.into()), ("ops_per_key", 300.into())]);
+    let (seen, _) = run(config(options), 1, always(Outcome::Info));
     let mut unknown: BTreeMap<_, usize> = BTreeMap::new();
     for one in seen.iter().filter(|s| s.op.name() != "read") {
         *unknown.entry(one.op.key().unwrap().clone()).or_default() += 1;
@@ -204,15 +211,15 @@ fn a_key_with_many_indeterminate_operations_is_retired_early() {
 
 #[test]
 fn processes_are_never_used_after_an_indeterminate_operation() {
-    let (seen, _) = run(config(Options::Register(register::Options::default())), 1, always(Outcome::Info));
+    let (seen, _) = run(config(registers_by_default()), 1, always(Outcome::Info));
     let processes: BTreeSet<Process> = seen.iter().map(|s| s.process).collect();
     assert_eq!(processes.len(), seen.len());
 }
 
 #[test]
 fn set_elements_are_unique_and_read_everywhere_at_the_end() {
-    let options = set::Options { rate: None, ops: Some(1_003) };
-    let (seen, finale) = run(config(Options::Set(options)), 1, always(Outcome::Ok));
+    let options = Chosen::new(&set::Plug, &[("rate", duress_plug::Value::Nothing), ("ops", 1_003.into())]);
+    let (seen, finale) = run(config(options), 1, always(Outcome::Ok));
     let elements: BTreeSet<_> = seen.iter().map(|s| s.op.clone().to_string()).collect();
     assert_eq!((elements.len(), seen.len()), (1_003, 1_003));
     let nodes: Vec<_> = finale.iter().map(|f| (f.node, f.op.name())).collect();
@@ -242,7 +249,7 @@ fn leaving_out_one_slot_leaves_the_choices_of_the_others() {
 
 #[test]
 fn a_lock_is_used_renewed_and_given_back() {
-    let (seen, finale) = run(config(Options::Lock(lock::Options::default())), 1, locks());
+    let (seen, finale) = run(config(Chosen::new(&lock::Plug, &[])), 1, locks());
     assert!(finale.is_empty());
     let mut tokens: BTreeMap<u64, Vec<&Seen>> = BTreeMap::new();
     for one in &seen {
@@ -271,7 +278,7 @@ fn a_lost_lock_is_not_used_again() {
     for bad in [Outcome::Fail, Outcome::Info] {
         let mut tokens = 0;
         let mut accesses: BTreeMap<u64, usize> = BTreeMap::new();
-        let (seen, _) = run(config(Options::Lock(lock::Options::default())), 1, |op, _| match op {
+        let (seen, _) = run(config(Chosen::new(&lock::Plug, &[])), 1, |op, _| match op {
             Op::Acquire { .. } => {
                 tokens += 1;
                 (Outcome::Ok, Ret::Token(tokens), ms(1))
@@ -293,10 +300,10 @@ proptest! {
 
     #[test]
     fn rates_are_kept(rate in 20.0f64..400.0, concurrency in 1usize..30, seed in any::<u64>()) {
-        let options = Options::Set(set::Options { rate: Some(rate), ops: None });
-        let config = Config { concurrency, ..config(options) };
-        let seconds = config.time.as_secs_f64();
-        let (seen, _) = run(config, seed, |_, _| (Outcome::Ok, Ret::Done, Duration::from_micros(100)));
+        let (chosen, size) = config(Chosen::new(&set::Plug, &[("rate", rate.into()), ("ops", MANY)]));
+        let size = Size { concurrency, ..size };
+        let seconds = size.time.as_secs_f64();
+        let (seen, _) = run((chosen, size), seed, |_, _| (Outcome::Ok, Ret::Done, Duration::from_micros(100)));
         let wanted = rate * seconds;
         let found = seen.len() as f64;
         prop_assert!(found <= wanted + 2.0 * concurrency as f64, "{} of {}", found, wanted);
@@ -307,7 +314,7 @@ proptest! {
     #[test]
     fn missed_periods_are_not_made_up_for(seed in any::<u64>()) {
         // Every operation takes half a second, so five slots make ten per second of the hundred asked for.
-        let options = Options::Set(set::Options { rate: Some(100.0), ops: None });
+        let options = Chosen::new(&set::Plug, &[("rate", 100.0.into()), ("ops", MANY)]);
         let mut calls = 0;
         let (seen, _) = run(config(options), seed, |_, now| {
             calls += 1;

@@ -9,7 +9,7 @@ use duress_history::{
     Completion, Event, EventKind, Header, Host, Invocation, Op, Outcome, Phase, Process, Ret, Time, Value,
 };
 use duress_seed::Seed;
-use duress_workloads::{Config, Next, Options, Slot, Workload, lock, register, set};
+use duress_workloads::{Chosen, Next, Size, Slot, lock, register, set};
 use smol_str::SmolStr;
 
 /// A service in one place, which answers at once and can be made to lie.
@@ -73,10 +73,10 @@ impl Service {
 }
 
 /// Runs a workload against the service and judges the history.
-fn verdict(options: Options, lie: bool) -> Verdict {
-    let checkers = options.checkers(10, true);
-    let config = Config { nodes: 3, concurrency: 4, time: Duration::from_secs(8), options };
-    let mut generator = Workload::new(config, Seed(1)).generator;
+fn verdict(chosen: &Chosen, lie: bool) -> Verdict {
+    let checkers = chosen.checkers(10, true);
+    let size = Size { nodes: 3, concurrency: 4, time: Duration::from_secs(8) };
+    let mut generator = chosen.generator(&size, Seed(1));
     let mut service = Service { lie, ..Service::default() };
     let hosts = |prefix: &str, n| (1..=n).map(|i| Host::from(format!("{prefix}{i}"))).collect();
     let header = Header {
@@ -143,14 +143,13 @@ fn verdict(options: Options, lie: bool) -> Verdict {
 
 #[test]
 fn truth_is_valid_and_lies_are_found() {
-    let lock =
-        |fencing| Options::Lock(lock::Options { fencing, hold: Duration::from_millis(400), ..Default::default() });
-    for options in [
-        Options::Register(register::Options::default()),
-        Options::Set(set::Options { rate: None, ..set::Options::default() }),
-        lock(false),
+    let hold = Duration::from_millis(400);
+    for chosen in [
+        Chosen::new(&register::Plug, &[]),
+        Chosen::new(&set::Plug, &[("rate", duress_plug::Value::Nothing)]),
+        Chosen::new(&lock::Plug, &[("fencing", false.into()), ("hold", hold.into())]),
     ] {
-        assert_eq!(verdict(options.clone(), false), Verdict::Valid, "{}", options.name());
-        assert_eq!(verdict(options.clone(), true), Verdict::Invalid, "{}", options.name());
+        assert_eq!(verdict(&chosen, false), Verdict::Valid, "{}", chosen.workload.name());
+        assert_eq!(verdict(&chosen, true), Verdict::Invalid, "{}", chosen.workload.name());
     }
 }

@@ -8,15 +8,21 @@ use duress_checkers::Judge;
 use duress_checkers::service_level::ServiceLevel;
 use duress_checkers::split_brain::SplitBrain;
 use duress_kv::config::Config;
-use duress_kv::{paxos, primary_backup, quorum};
+use duress_kv::kit;
 use duress_machine::client::Policy;
+use duress_plug::Plugs;
 use duress_run::{Plan, Target};
-use duress_scenario::{Heal, Scenario, Workload, target};
+use duress_scenario::{Heal, Scenario};
 use duress_seed::Seed;
-use duress_workloads::{Generator, lock, register, set};
+use duress_workloads::{Chosen, Generator, Size};
 
 use crate::bundled::Bundled;
 use crate::exit::Failure;
+
+/// The targets and workloads that there are.
+pub(crate) fn plugs() -> Plugs<'static> {
+    Plugs { targets: kit::TARGETS, workloads: duress_workloads::plugs() }
+}
 
 /// Everything that a run needs.
 pub(crate) struct Assembled {
@@ -27,14 +33,12 @@ pub(crate) struct Assembled {
 
 /// How a client goes about its calls.
 pub(crate) fn policy(scenario: &Scenario) -> Policy {
-    // Quorum writes are not remembered, so a repeated one might undo what came in between.
-    let exactly_once = !matches!(scenario.target, duress_scenario::Target::Quorum(_));
     Policy {
         timeout: Duration::from_secs(2),
         attempt_timeout: scenario.target.attempt_timeout(),
         max_attempts: 100,
         backoff: Duration::from_millis(20),
-        exactly_once,
+        exactly_once: scenario.target.facts().exactly_once,
         roam: true,
     }
 }
@@ -60,24 +64,41 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
             Some(Heal::All) | None => None,
         },
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
-        fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
+        fencing: scenario.workload.fencing(),
         sabotage: sabotage(),
         max_operations: scenario.limits.history_events / 2,
         onlooker: None,
         capture: None,
     };
-    let nodes = usize::from(scenario.target.nodes());
-    let workload = duress_workloads::Workload::new(
-        duress_workloads::Config {
-            nodes,
-            concurrency,
-            time: scenario.time,
-            options: workload_options(&scenario.workload),
-        },
-        seed,
-    );
-    let target = Bundled::new(config(&scenario.target, seed.derive("target")), nodes, policy);
-    Ok(Assembled { plan, target: Arc::new(target), generator: workload.generator })
+    let generator = generator(scenario, seed)?;
+    let facts = scenario.target.facts().clone();
+    let target = Bundled::new(config(scenario, seed.derive("target"))?, facts, policy);
+    Ok(Assembled { plan, target: Arc::new(target), generator })
+}
+
+/// The machines' configuration, every choice drawn from this seed.
+pub(crate) fn config(scenario: &Scenario, seed: Seed) -> Result<Config, Failure> {
+    let target = &scenario.target;
+    let kit = kit::named(target.kind());
+    let kit = kit.ok_or_else(|| Failure::Usage(format!("a {} target can't be run by this binary", target.kind())))?;
+    Ok(kit.config(target.options(), seed))
+}
+
+/// The workload with what it is judged by.
+fn workload(scenario: &Scenario) -> Option<Chosen> {
+    let workload = duress_workloads::named(scenario.workload.kind())?;
+    Some(Chosen { workload, options: scenario.workload.options.clone() })
+}
+
+/// The scenario's operations, every choice drawn from the run's seed.
+pub(crate) fn generator(scenario: &Scenario, seed: Seed) -> Result<Box<dyn Generator>, Failure> {
+    let size = Size {
+        nodes: scenario.target.nodes().into(),
+        concurrency: scenario.workload.concurrency().into(),
+        time: scenario.time,
+    };
+    let none = || Failure::Usage(format!("a {} workload can't be run by this binary", scenario.workload.kind()));
+    Ok(workload(scenario).ok_or_else(none)?.generator(&size, seed))
 }
 
 /// Kinds of faults, with commas between them, that a run is to claim without carrying them out. Our
@@ -90,89 +111,16 @@ fn sabotage() -> Vec<smol_str::SmolStr> {
 /// What a run of this scenario is judged by.
 pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Judge>> {
     // Every target must end up with the same elements everywhere, once it had the time.
-    let mut checkers = workload_options(&scenario.workload).checkers(scenario.limits.min_ok, true);
+    let mut checkers = match workload(scenario) {
+        Some(workload) => workload.checkers(scenario.limits.min_ok, true),
+        None => Vec::new(),
+    };
     if let Some(min_available) = scenario.limits.min_available {
         checkers.push(Box::new(ServiceLevel { min_available }));
     }
     if scenario.target.leads() {
         // Beside the workload's own checker: what the target promised comes before what the run did.
-        checkers.insert(1, Box::new(SplitBrain));
+        checkers.insert(checkers.len().min(1), Box::new(SplitBrain));
     }
     checkers
-}
-
-pub(crate) fn workload_options(workload: &Workload) -> duress_workloads::Options {
-    match workload {
-        Workload::Register(asked) => duress_workloads::Options::Register(register::Options {
-            keys: asked.keys as usize,
-            ops_per_key: asked.ops_per_key,
-            prefix: asked.prefix.clone(),
-            mix: register::Mix { read: asked.mix.read, write: asked.mix.write, cas: asked.mix.cas },
-            rate: asked.rate,
-            ops: asked.ops,
-        }),
-        Workload::Lock(asked) => duress_workloads::Options::Lock(lock::Options {
-            locks: asked.locks as usize,
-            lease: asked.lease,
-            hold: asked.hold,
-            work: asked.work,
-            fencing: asked.fencing,
-            ops: asked.ops,
-        }),
-        Workload::Set(asked) => duress_workloads::Options::Set(set::Options { rate: asked.rate, ops: Some(asked.ops) }),
-    }
-}
-
-/// The machines' own configuration.
-pub(crate) fn config(asked: &duress_scenario::Target, seed: Seed) -> Config {
-    match asked {
-        duress_scenario::Target::Paxos(asked) => Config::Paxos(paxos::Config {
-            reads: match asked.reads {
-                target::PaxosReads::Log => paxos::Reads::Log,
-                target::PaxosReads::Lease => paxos::Reads::Lease,
-                target::PaxosReads::Local => paxos::Reads::Local,
-            },
-            heartbeat: asked.heartbeat,
-            election_timeout: asked.election_timeout,
-            lease: asked.lease,
-            max_clock_drift_ppm: asked.max_clock_drift_ppm,
-            snapshot_every: asked.snapshot_every,
-            bug: asked.bug,
-            ..paxos::Config::new(asked.nodes, seed)
-        }),
-        duress_scenario::Target::Quorum(asked) => Config::Quorum(quorum::Config {
-            replicas: Some(asked.replicas),
-            timestamps: match asked.timestamps {
-                target::Timestamps::Logical => quorum::Timestamps::Logical,
-                target::Timestamps::Wall => quorum::Timestamps::Wall,
-            },
-            write_back: asked.write_back,
-            read_repair: asked.read_repair,
-            request_timeout: asked.request_timeout,
-            snapshot_every: asked.snapshot_every,
-            bug: asked.bug,
-            ..quorum::Config::new(asked.nodes, asked.read_quorum, asked.write_quorum, seed)
-        }),
-        duress_scenario::Target::PrimaryBackup(asked) => Config::PrimaryBackup(primary_backup::Config {
-            replication: match asked.replication {
-                target::Replication::Sync => primary_backup::Replication::Sync,
-                target::Replication::Async => primary_backup::Replication::Async,
-            },
-            failover: match asked.failover {
-                target::Failover::None => primary_backup::Failover::None,
-                target::Failover::Timeout => primary_backup::Failover::Timeout,
-                target::Failover::Fenced => primary_backup::Failover::Fenced,
-                target::Failover::Vote => primary_backup::Failover::Vote,
-            },
-            reads: match asked.reads {
-                target::PrimaryBackupReads::Primary => primary_backup::Reads::Primary,
-                target::PrimaryBackupReads::Any => primary_backup::Reads::Any,
-            },
-            heartbeat: asked.heartbeat,
-            failover_timeout: asked.failover_timeout,
-            snapshot_every: asked.snapshot_every,
-            bug: asked.bug,
-            ..primary_backup::Config::new(asked.nodes, seed)
-        }),
-    }
 }

@@ -12,6 +12,7 @@ use duress_machine::{NodeId, Observation, Status};
 use duress_node::NodeConfig;
 use duress_node::client_host::{ClientHostConfig, Command, Completion};
 use duress_node::control::{Order, Report};
+use duress_plug::Facts;
 use duress_run::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::Duration;
@@ -26,13 +27,14 @@ const HTTP_PORT: u16 = 8400;
 /// The bundled service in one mode.
 pub(crate) struct Bundled {
     config: Config,
+    facts: Facts,
     nodes: usize,
     policy: Policy,
 }
 
 impl Bundled {
-    pub(crate) fn new(config: Config, nodes: usize, policy: Policy) -> Bundled {
-        Bundled { config, nodes, policy }
+    pub(crate) fn new(config: Config, facts: Facts, policy: Policy) -> Bundled {
+        Bundled { config, nodes: facts.nodes().into(), facts, policy }
     }
 
     fn name(node: NodeId) -> SmolStr {
@@ -187,10 +189,10 @@ impl Target for Bundled {
     }
 
     fn sticky(&self) -> bool {
-        service::sticky(&self.config)
+        self.facts.sticky
     }
 
     fn has_log(&self) -> bool {
-        service::has_log(&self.config)
+        self.facts.has_log
     }
 }

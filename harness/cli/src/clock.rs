@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use duress_clock::{Change, Clock, ClockError, State, family, read};
+use duress_plug::duration;
 
 use crate::exit::Failure;
 
@@ -52,7 +53,7 @@ pub(crate) struct ClockArgs {
     pub(crate) tree: bool,
     /// Reset them after so long, or when this program ends, even if it is killed; meanwhile new
     /// descendants (with --tree) are skewed as well
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::read)]
     pub(crate) lasts: Option<Duration>,
     /// This is the process that holds the clocks for another, as long as that one lives
     #[arg(long, hide = true, requires = "lasts")]
@@ -88,7 +89,7 @@ fn signed(text: &str) -> Result<i64, String> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let duration = humantime::parse_duration(rest).map_err(|e| format!("{e}; write 500ms, -2s, 1h"))?;
+    let duration = duration::read(rest)?;
     let nanos = i64::try_from(duration.as_nanos()).map_err(|_| "no clock is set by more than 30 years")?;
     Ok(sign * nanos)
 }
@@ -106,7 +107,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn strobe(text: &str) -> Result<(i64, Duration), String> {
     let (by, every) = text.split_once('/').ok_or("say by how much and every how long: 200ms/10ms")?;
-    Ok((signed(by)?, humantime::parse_duration(every).map_err(|e| e.to_string())?))
+    Ok((signed(by)?, duration::read(every)?))
 }
 
 impl ClockArgs {

@@ -108,7 +108,7 @@ fn how(args: &HuntArgs, scenario: &Scenario) -> Result<Options, Failure> {
 
 /// A duration of the command line.
 pub(crate) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
-    humantime::parse_duration(text).map_err(|e| Failure::Usage(format!("{option} {text}: {e}; write it like 30s")))
+    duress_plug::duration::read(text).map_err(|e| Failure::Usage(format!("{option} {text}: {e}")))
 }
 
 /// Hunts, with a line that lives where somebody looks at a terminal.

@@ -6,17 +6,11 @@ use tabled::builder::Builder;
 use tabled::settings::Style;
 
 use duress_checkers::generate;
-use duress_kv::bugs::Bug;
+use duress_plug::{Bug, Opt, Plugs, docs};
 
 use crate::args::ListArgs;
+use crate::assemble;
 use crate::exit::Failure;
-
-/// Targets, with one line each.
-const TARGETS: &[(&str, &str)] = &[
-    ("paxos", "Multi-Paxos replicated state machine: a stable leader, any minority may fail"),
-    ("primary-backup", "a primary that sends its log to backups; four ways to fail over, two of them safe"),
-    ("quorum", "leaderless registers: N replicas, R to read, W to write"),
-];
 
 /// Checkers, with one line each.
 const CHECKERS: &[(&str, &str)] = &[
@@ -26,6 +20,8 @@ const CHECKERS: &[(&str, &str)] = &[
     ("set", "no acknowledged element is lost, none appears that was never added"),
     ("faults-proven", "every fault was measured to have happened and to have been healed"),
     ("stats", "enough operations succeeded for a verdict to mean something"),
+    ("service-level", "the target served for the share of the time that the scenario asks for"),
+    ("log-patterns", "no node's log tells of a crash or of damage; a finding beside the verdict"),
 ];
 
 /// What can be listed.
@@ -33,10 +29,19 @@ pub(crate) const SECTIONS: [&str; 8] =
     ["targets", "workloads", "faults", "grudges", "checkers", "models", "anomalies", "bugs"];
 
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+    let (plugs, asked) = (assemble::plugs(), args.what.is_some());
     for what in SECTIONS.into_iter().filter(|what| args.what.as_ref().is_none_or(|asked| asked == what)) {
         match what {
-            "targets" => section("Targets (--target)", TARGETS.iter().copied()),
-            "workloads" => section("Workloads (--workload)", duress_workloads::ALL.iter().copied()),
+            "targets" => {
+                let all = plugs.targets.iter().map(|target| (target.name(), target.about(), target.options()));
+                section("Targets (--target)", all.clone().map(|(name, about, _)| (name, about)));
+                all.filter(|_| asked).for_each(|(name, _, of)| options(&format!("target: {name}"), of));
+            }
+            "workloads" => {
+                let all = plugs.workloads.iter().map(|plug| (plug.name(), plug.about(), plug.options()));
+                section("Workloads (--workload)", all.clone().map(|(name, about, _)| (name, about)));
+                all.filter(|_| asked).for_each(|(name, _, of)| options(&format!("workload: {name}"), of));
+            }
             "faults" => section(
                 "Faults (--faults and hunt --also, or faults: in a scenario)",
                 duress_fault::Kind::ALL.iter().map(|(kind, description)| (kind.name(), *description)),
@@ -48,7 +53,7 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
             "checkers" => section("Checkers", CHECKERS.iter().copied()),
             "models" => models(),
             "anomalies" => anomalies(),
-            _ => bugs(),
+            _ => bugs(&plugs),
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -72,12 +77,33 @@ pub(crate) fn anomalies() {
     println!("{}\n", builder.build().with(Style::blank()));
 }
 
-/// The bugs of each target.
-fn bugs() {
+/// What can be chosen about a plug; all of it, in a scenario or by `--set`.
+fn options(of: &str, options: &[Opt]) {
     let mut builder = Builder::default();
-    for bug in Bug::ALL {
-        let modes: Vec<&str> = bug.modes().iter().map(|mode| mode.name()).collect();
-        builder.push_record([bug.name(), &modes.join(", "), bug.description()]);
+    for option in options {
+        let is = docs::possible(&option.kind).replace('`', "");
+        let empty = if option.optional { ", or empty" } else { "" };
+        let usual = docs::usual(option).replace('`', "");
+        builder.push_record([option.name, &format!("{is}{empty} [{usual}]"), &option.doc.replace('`', "")]);
+    }
+    println!("Options of {of} [default]\n{}\n", builder.build().with(Style::blank()));
+}
+
+/// The bugs of each target.
+fn bugs(plugs: &Plugs<'_>) {
+    // In the order in which they are first named, each with all targets that have it.
+    let mut all: Vec<(Bug, Vec<&str>)> = Vec::new();
+    for target in plugs.targets {
+        for bug in target.bugs() {
+            match all.iter_mut().find(|(known, _)| *known == bug) {
+                Some((_, targets)) => targets.push(target.name()),
+                None => all.push((bug, vec![target.name()])),
+            }
+        }
+    }
+    let mut builder = Builder::default();
+    for (bug, targets) in &all {
+        builder.push_record([bug.name, &targets.join(", "), bug.about]);
     }
     println!("Bugs that can be planted (--bug), to test the tester with; never there by default");
     println!("{}\n", builder.build().with(Style::blank()));
@@ -89,4 +115,34 @@ fn section<'a>(title: &str, rows: impl Iterator<Item = (&'a str, &'a str)>) {
         builder.push_record([name, description]);
     }
     println!("{title}\n{}\n", builder.build().with(Style::blank()));
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_scenario::{Options, Scenario};
+
+    use super::*;
+
+    /// A checker that may judge a run and isn't listed could not be looked up.
+    #[test]
+    fn every_checker_of_a_run_is_listed() {
+        let listed: Vec<&str> = CHECKERS.iter().map(|(name, _)| *name).collect();
+        let plugs = assemble::plugs();
+        for target in plugs.targets {
+            for workload in plugs.workloads {
+                let options = Options {
+                    target: Some(target.name().into()),
+                    workload: Some(workload.name().into()),
+                    set: vec!["limits.min_available=50".into()],
+                    ..Options::default()
+                };
+                let scenario = Scenario::from_options(&options, &plugs).unwrap();
+                for checker in assemble::checkers(&scenario) {
+                    assert!(listed.contains(&checker.name()), "{} is not listed", checker.name());
+                }
+            }
+        }
+        let logs = duress_checkers::log_patterns::check(std::iter::empty(), duress_checkers::log_patterns::FAILURES);
+        assert!(listed.contains(&&*logs.checker), "{} is not listed", logs.checker);
+    }
 }

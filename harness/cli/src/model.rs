@@ -127,13 +127,13 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) fn model(args: &ModelArgs) -> Result<ExitCode, Failure> {
     let scenario = scenario(args)?;
-    let config = assemble::config(&scenario.target, Seed(scenario.seed.unwrap_or_default()));
+    let config = assemble::config(&scenario, Seed(scenario.seed.unwrap_or_default()))?;
     if let Some(bug) = config.bug().filter(|bug| bug.needs().workload == bugs::Workload::Lock) {
         return Err(Failure::Usage(format!("{bug} shows with locks only, which are not explored; hunt for it")));
     }
     let bounds = bounds(args);
     let cas = bounds.clients.iter().flatten().any(|ask| *ask == Ask::Cas);
-    if cas && !scenario.target.has_cas() {
+    if cas && !scenario.target.facts().serves("cas") {
         return Err(Failure::Usage(format!("--client: a {} target has no cas", scenario.target.kind())));
     }
     if let Some(addr) = args.explore {
@@ -143,8 +143,7 @@ pub(crate) fn model(args: &ModelArgs) -> Result<ExitCode, Failure> {
             Err(e) => Err(Failure::Usage(format!("can't serve at {addr}: {e}"))),
         };
     }
-    let time = humantime::parse_duration(&args.time)
-        .map_err(|e| Failure::Usage(format!("--time {}: {e}; write it like 30s or 5m", args.time)))?;
+    let time = crate::hunt::duration("--time", &args.time)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let search = Search {
         threads: args.threads.map_or_else(cores, usize::from),
@@ -177,7 +176,7 @@ fn scenario(args: &ModelArgs) -> Result<Scenario, Failure> {
         set: args.set.clone(),
         ..Options::default()
     };
-    Scenario::from_options(&options).map_err(|e| Failure::Usage(e.to_string()))
+    Scenario::from_options(&options, &assemble::plugs()).map_err(|e| Failure::Usage(e.to_string()))
 }
 
 fn bounds(args: &ModelArgs) -> Bounds {
@@ -324,7 +323,7 @@ fn results(scenario: &Scenario, outcome: &Outcome, verdict: Verdict, elapsed: Du
         "verdict": verdict,
         "target": scenario.target.kind(),
         "nodes": scenario.target.nodes(),
-        "bug": scenario.target.bug().map(bugs::Bug::name),
+        "bug": scenario.target.bug().map(|bug| bug.name),
         "bounds": outcome.bounds.to_string(),
         "complete": outcome.complete(),
         "extent": extent(outcome.stopped),

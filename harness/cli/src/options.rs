@@ -6,6 +6,7 @@ use std::path::Path;
 use duress_scenario::{Faults, Options, Scenario};
 
 use crate::args::{RunArgs, ScenarioArgs};
+use crate::assemble::plugs;
 use crate::exit::Failure;
 use crate::rundir::RunDir;
 
@@ -25,8 +26,8 @@ pub(crate) fn scenario(args: &ScenarioArgs, time: Option<&str>) -> Result<Scenar
     };
     let overrides = options.overrides().map_err(usage)?;
     let mut scenario = match &args.scenario {
-        Some(file) => Scenario::parse_bytes(&read(file)?, &file.display().to_string(), &overrides),
-        None => Scenario::from_options(&options),
+        Some(file) => Scenario::parse_bytes(&read(file)?, &file.display().to_string(), &overrides, &plugs()),
+        None => Scenario::from_options(&options, &plugs()),
     }
     .map_err(usage)?;
     scenario.seed.get_or_insert_with(fresh_seed);
@@ -36,7 +37,7 @@ pub(crate) fn scenario(args: &ScenarioArgs, time: Option<&str>) -> Result<Scenar
 /// The scenario of a stored run, as it was run.
 pub(crate) fn stored(directory: &RunDir) -> Result<Scenario, Failure> {
     let file = directory.scenario();
-    Scenario::parse_bytes(&read(&file)?, &file.display().to_string(), &[]).map_err(usage)
+    Scenario::parse_bytes(&read(&file)?, &file.display().to_string(), &[], &plugs()).map_err(usage)
 }
 
 fn usage(error: duress_scenario::Error) -> Failure {
@@ -76,7 +77,7 @@ pub(crate) fn describe(scenario: &Scenario) -> String {
             n => format!("{n} scripted faults"),
         },
     };
-    let bug = scenario.target.bug().map(|bug| format!("planted bug: {bug}. {}\n", bug.description()));
+    let bug = scenario.target.bug().map(|bug| format!("planted bug: {}. {}\n", bug.name, bug.about));
     format!(
         "{}{}: {} {} nodes, {} workload by {} processes on {} client hosts, {}, {}, seed {}",
         bug.unwrap_or_default(),

@@ -9,10 +9,11 @@ use duress_checkers::{Class, Results, Verdict};
 use duress_fault::{Fault, Selector, Timed, Trigger};
 use duress_history::{Event, EventKind, Op};
 use duress_hunt::{BUDGET, Property, Repro, Step, What, judge, story, target_checkers, trace};
-use duress_scenario::{Faults, Scenario, Workload};
+use duress_scenario::{Faults, Scenario};
 use duress_sim::SimRun;
 
 use crate::args::ReplayArgs;
+use crate::assemble::plugs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 use crate::simulated::{simulator, write};
@@ -20,7 +21,8 @@ use crate::{options, run};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let bytes = options::read(&args.file)?;
-    let repro = Repro::parse(&bytes, &args.file.display().to_string()).map_err(|e| Failure::Usage(e.to_string()))?;
+    let repro =
+        Repro::parse(&bytes, &args.file.display().to_string(), &plugs()).map_err(|e| Failure::Usage(e.to_string()))?;
     match args.world.as_str() {
         "local" => local(&repro, args),
         _ => simulated(&repro, args),
@@ -231,21 +233,11 @@ fn real(repro: &Repro, stretch: u32) -> Scenario {
     let end = faults.iter().map(Timed::end).max().unwrap_or_default();
     scenario.time = scenario.time.max(end + Duration::from_secs(1));
     scenario.faults = if faults.is_empty() { Faults::None } else { Faults::Scripted(faults) };
-    match &mut scenario.workload {
-        Workload::Register(register) => {
-            (register.rate, register.ops) = (None, None);
-            register.concurrency = register.concurrency.max(10);
-        }
-        Workload::Lock(lock) => {
-            lock.ops = None;
-            lock.concurrency = lock.concurrency.max(4);
-        }
-        Workload::Set(set) => {
-            set.rate = None;
-            set.ops = set.ops.max(2_000);
-            set.concurrency = set.concurrency.max(10);
-        }
-    }
+    let workload = &mut scenario.workload;
+    let least = if workload.has_own_pace() { 4 } else { 10 };
+    workload.set_rate(None);
+    workload.free_ops(2_000);
+    workload.set_concurrency(workload.concurrency().max(least));
     scenario
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use duress_deploy::sandbox::{self, SandboxProcess};
 use duress_fault::Fault;
-use duress_scenario::{Scenario, Workload};
+use duress_scenario::Scenario;
 use duress_seed::Seed;
 
 use crate::args::RunArgs;
@@ -21,7 +21,7 @@ use crate::{judge, options};
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let asked = &args.asked;
     let scenario = options::scenario(asked, args.time.as_deref())?;
-    if args.stop_on_violation && !matches!(scenario.workload, Workload::Register(_)) {
+    if args.stop_on_violation && scenario.workload.kind() != "register" {
         return Err(Failure::Usage("--stop-on-violation follows registers: use --workload register".into()));
     }
     check_disks(&scenario)?;

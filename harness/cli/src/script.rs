@@ -25,9 +25,12 @@ use std::time::Duration;
 use duress_checkers::mutex::LockOp;
 use duress_checkers::register::RegisterOp;
 use duress_history::{Completion, Function, Op, Outcome, Value};
-use duress_scenario::{Scenario, Workload};
+use duress_plug::duration;
+use duress_scenario::Scenario;
 use duress_workloads::{Generator, Next, Slot};
 use smol_str::{SmolStr, ToSmolStr};
+
+use crate::assemble::plugs;
 
 /// No script is longer.
 const MAX_LINES: usize = 1000;
@@ -151,7 +154,8 @@ impl Script {
         let (head, body, first) = halves(text).ok_or_else(|| {
             ScriptError(format!("{file}: a script is a scenario, a line ---, and a line for each operation"))
         })?;
-        let mut scenario = Scenario::parse_bytes(head.as_bytes(), file, &[]).map_err(|e| ScriptError(e.to_string()))?;
+        let mut scenario =
+            Scenario::parse_bytes(head.as_bytes(), file, &[], &plugs()).map_err(|e| ScriptError(e.to_string()))?;
         scenario.seed.get_or_insert(1);
         let mut script = Script { scenario, lines: Vec::new(), broken: Vec::new() };
         for (number, line) in body.lines().enumerate() {
@@ -179,11 +183,7 @@ impl Script {
     fn seat(&mut self) {
         let slots = self.lines.iter().map(|line| line.slot + 1).max().unwrap_or(1);
         let slots = u16::try_from(slots).unwrap_or(u16::MAX);
-        match &mut self.scenario.workload {
-            Workload::Register(register) => register.concurrency = slots,
-            Workload::Lock(lock) => lock.concurrency = slots,
-            Workload::Set(set) => set.concurrency = slots,
-        }
+        self.scenario.workload.set_concurrency(slots);
         self.scenario.limits.min_ok = 1;
     }
 
@@ -197,7 +197,7 @@ impl Script {
         let [when, who, what @ ..] = &words[..] else { return Err("write `WHEN WHO WHAT -> EXPECTED`".into()) };
         let at = match *when {
             "then" => None,
-            time => Some(duration(time)?),
+            time => Some(span(time)?),
         };
         let (client, node) = self.who(who)?;
         let slot = self.slot(client, node).ok_or_else(|| {
@@ -251,13 +251,13 @@ fn halves(text: &str) -> Option<(String, String, usize)> {
     Some((lines[..at].join("\n"), lines[at + 1..].join("\n"), at + 2))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text).ok().filter(|time| *time <= Duration::from_secs(3600));
+fn span(text: &str) -> Result<Duration, String> {
+    let parsed = duration::parse(text).filter(|time| *time <= Duration::from_secs(3600));
     parsed.ok_or_else(|| format!("`{text}` is no time; write 500ms or 2s, at most 1h"))
 }
 
 fn millis(text: &str) -> Result<u64, String> {
-    Ok(u64::try_from(duration(text)?.as_millis()).unwrap_or(u64::MAX))
+    Ok(u64::try_from(span(text)?.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn value(text: &str) -> Value {

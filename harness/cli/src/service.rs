@@ -7,7 +7,6 @@ use duress_checkers::mutex::LockOp;
 use duress_checkers::register::RegisterOp;
 use duress_history::{Function, Op, Outcome, Process, Value};
 use duress_kv::api;
-use duress_kv::config::Config;
 use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use duress_sim::{Done, Service};
@@ -67,21 +66,6 @@ pub(crate) fn reason(response: Option<&api::Response>, otherwise: &'static str) 
         Some(Err(refusal)) => refusal.name().into(),
         _ => otherwise.into(),
     }
-}
-
-/// Whether a client does best to go on asking the node that answered it last: where one node
-/// serves everybody.
-pub(crate) fn sticky(config: &Config) -> bool {
-    match config {
-        Config::Paxos(paxos) => paxos.reads != duress_kv::paxos::Reads::Local,
-        Config::PrimaryBackup(pb) => pb.reads != duress_kv::primary_backup::Reads::Any,
-        Config::Quorum(_) => false,
-    }
-}
-
-/// Whether all nodes end up with the same log.
-pub(crate) fn has_log(config: &Config) -> bool {
-    !matches!(config, Config::Quorum(_))
 }
 
 /// A value as the service stores it; an unset key has none.

@@ -19,7 +19,7 @@ use smol_str::ToSmolStr;
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
-use crate::service::{self, Clients};
+use crate::service::Clients;
 use crate::{assemble, judge, options};
 
 /// Runs cases of any mode: one world, and a fleet of each mode that was asked for. They are kept, and
@@ -41,12 +41,11 @@ type Watcher<'a> = Option<&'a mut dyn FnMut(Step)>;
 
 impl Bundle {
     fn carry_out(&mut self, case: &Case, generator: &mut dyn Generator, watch: Watcher<'_>) -> SimRun {
-        let config = assemble::config(&case.scenario.target, case.seed().derive("target"));
-        let clients = Clients {
-            policy: assemble::policy(&case.scenario),
-            sticky: service::sticky(&config),
-            has_log: service::has_log(&config),
-        };
+        // Whoever read the scenario knows no other targets.
+        let config = assemble::config(&case.scenario, case.seed().derive("target")).expect("a target of this binary");
+        let facts = case.scenario.target.facts();
+        let policy = assemble::policy(&case.scenario);
+        let clients = Clients { policy, sticky: facts.sticky, has_log: facts.has_log };
         let plan = case.plan(clients.policy.timeout);
         let fleet: &mut dyn Fleet = match config {
             Config::Paxos(config) => configured(&mut self.paxos, config, clients),
@@ -79,18 +78,8 @@ where
 
 /// The operations of a case.
 fn operations(case: &Case) -> Selected<'_, Box<dyn Generator>> {
-    let scenario = &case.scenario;
-    let concurrency = scenario.workload.concurrency().into();
-    let workload = duress_workloads::Workload::new(
-        duress_workloads::Config {
-            nodes: scenario.target.nodes().into(),
-            concurrency,
-            time: scenario.time,
-            options: assemble::workload_options(&scenario.workload),
-        },
-        case.seed(),
-    );
-    Selected::new(workload.generator, &case.operations, concurrency)
+    let generator = assemble::generator(&case.scenario, case.seed()).expect("a workload of this binary");
+    Selected::new(generator, &case.operations, case.scenario.workload.concurrency().into())
 }
 
 /// Carries out a case with other operations than its own.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use duress_history::{Completion, Outcome, Value};
-use duress_scenario::{Faults, Heal, Scenario, Workload};
+use duress_scenario::{Faults, Heal, Scenario};
 use duress_seed::Seed;
 use duress_sim::{Chance, Clocks, Disk, Latency, Network, SimPlan, Timed};
 use duress_workloads::{FinalOp, Generator, Next, Slot};
@@ -76,7 +76,7 @@ impl Case {
                 Some(Heal::All) | None => None,
             },
             patience: call_timeout + longest_fault + Duration::from_secs(5),
-            fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
+            fencing: scenario.workload.fencing(),
             max_operations: scenario.limits.history_events / 2,
             max_events: self.max_events,
             network: self.network,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use duress_fault::Kind;
-use duress_scenario::{Faults, Scenario, Target, target};
+use duress_plug::Facts;
+use duress_scenario::{Faults, Scenario};
 use duress_sim::{Coverage, Situation};
 
 /// How often each situation came about, those included that could have come about and never did.
@@ -14,8 +15,8 @@ pub fn with_zeros(coverage: &Coverage, scenario: &Scenario, extras: &[Kind]) -> 
     counts
 }
 
-/// The parts that the nodes of a target take, and what goes on in it: the words of the simulator.
-fn parts(target: &Target) -> (&'static [&'static str], &'static [&'static str]) {
+/// What goes on in a target: the words of the simulator.
+fn moments(facts: &Facts) -> &'static [&'static str] {
     const CALM: &[&str] = &["with operations under way", "at rest"];
     const LED: &[&str] =
         &["with operations under way", "at rest", "without a leader", "with two leaders", "while a node recovers"];
@@ -27,19 +28,17 @@ fn parts(target: &Target) -> (&'static [&'static str], &'static [&'static str]) 
         "while a node recovers",
         "during an election",
     ];
-    match target {
-        Target::Paxos(_) => (&["leader", "follower", "candidate"], ELECTED),
-        Target::PrimaryBackup(asked) if asked.failover == target::Failover::Vote => {
-            (&["primary", "backup", "candidate"], ELECTED)
-        }
-        Target::PrimaryBackup(_) => (&["primary", "backup"], LED),
-        Target::Quorum(_) => (&["replica"], CALM),
+    match facts {
+        Facts { elects: true, .. } => ELECTED,
+        Facts { leads: true, .. } => LED,
+        _ => CALM,
     }
 }
 
 /// What could come about in a hunt of this scenario.
 fn possible(scenario: &Scenario, extras: &[Kind]) -> Vec<Situation> {
-    let (roles, moments) = parts(&scenario.target);
+    let facts = scenario.target.facts();
+    let (roles, moments) = (facts.roles, moments(facts));
     let kinds: Vec<Kind> = match &scenario.faults {
         Faults::None => Vec::new(),
         Faults::Planned(plan) => plan.kinds.clone(),
@@ -72,12 +71,15 @@ fn possible(scenario: &Scenario, extras: &[Kind]) -> Vec<Situation> {
 
 #[cfg(test)]
 mod tests {
+    use duress_plug::Plugs;
+
     use super::*;
 
     #[test]
     fn what_never_came_about_is_there_with_a_zero() {
         let text = "target: {kind: paxos}\nworkload: {kind: register}\nfaults: {interval: 2s, duration: 1s, kinds: [partition]}\n";
-        let scenario = Scenario::parse(text, "test", &[]).unwrap_or_else(|e| panic!("{e}"));
+        let plugs = Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() };
+        let scenario = Scenario::parse(text, "test", &[], &plugs).unwrap_or_else(|e| panic!("{e}"));
         let counts = with_zeros(&Coverage::default(), &scenario, &[Kind::PowerLoss]);
         let leader = Situation { what: "isolated", whom: "leader", when: "during an election" };
         assert_eq!(counts.get(&leader), Some(&0));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use duress_checkers::faults::FaultsProven;
+use duress_checkers::stats::Stats;
 use duress_checkers::{Budget, Judge, Report, Run, Verdict, check_all};
 use duress_sim::{Ended, SimRun};
 use smol_str::SmolStr;
@@ -75,7 +77,7 @@ impl Judgement {
 /// Of a scenario's checkers, those that say something of the target. That a simulated fault takes
 /// effect needs no proof, and a hunted run is too short for statistics.
 pub(crate) fn judges_the_target(checker: &dyn Judge) -> bool {
-    !matches!(checker.name(), "faults" | "faults-proven" | "stats")
+    ![FaultsProven.name(), Stats { min_ok: 0 }.name()].contains(&checker.name())
 }
 
 /// Judges a run by these checkers, and by whether it came to its end.

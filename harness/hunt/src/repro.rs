@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use duress_fault::{Host, Part, Trigger, Turn};
+use duress_plug::{Plugs, duration};
 use duress_scenario::{Scenario, fault_to_yaml};
 use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, Timed, Transport};
 use serde::{Deserialize, Serialize};
@@ -165,19 +166,20 @@ struct Span(Duration);
 
 impl Serialize for Span {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
+        serializer.collect_str(&duration::exact(self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = |why: &dyn std::fmt::Display| {
-            let shown: String = text.chars().take(40).collect();
-            serde::de::Error::custom(format!("`{shown}` is no duration such as 1s or 250ms: {why}"))
-        };
-        let duration = humantime::parse_duration(&text).map_err(|e| wrong(&e))?;
-        if duration > DAY { Err(wrong(&"longer than a day")) } else { Ok(Span(duration)) }
+        let shown: String = text.chars().take(40).collect();
+        let wrong = |what: &str| serde::de::Error::custom(format!("`{shown}` is {what}"));
+        match duration::parse(&text) {
+            None => Err(wrong("no duration such as 1s or 250ms")),
+            Some(duration) if duration > DAY => Err(wrong("longer than a day")),
+            Some(duration) => Ok(Span(duration)),
+        }
     }
 }
 
@@ -221,7 +223,7 @@ impl Repro {
     ///
     /// # Errors
     /// If it is none, or asks for what can't be.
-    pub fn parse(bytes: &[u8], file: &str) -> Result<Repro, ReproError> {
+    pub fn parse(bytes: &[u8], file: &str, plugs: &Plugs<'_>) -> Result<Repro, ReproError> {
         let read = || {
             if bytes.len() > MAX_FILE {
                 return Err(format!("longer than {} KiB, so it is no repro file", MAX_FILE >> 10));
@@ -229,7 +231,7 @@ impl Repro {
             let text = std::str::from_utf8(bytes).map_err(|e| format!("this is not UTF-8 text: {e}"))?;
             serde_yaml::from_str::<Counted>(text).map_err(|e| clipped(&e.to_string()))?;
             let file: File = serde_yaml::from_str(text).map_err(|e| clipped(&e.to_string()))?;
-            file.check()
+            file.check(plugs)
         };
         read().map_err(|problem: String| ReproError { file: file.into(), problem })
     }
@@ -243,7 +245,7 @@ fn clipped(message: &str) -> String {
 type Checked<T> = Result<T, String>;
 
 impl File {
-    fn check(self) -> Checked<Repro> {
+    fn check(self, plugs: &Plugs<'_>) -> Checked<Repro> {
         if self.format != FORMAT {
             return Err(format!("its format is {}, and this version of Duress reads format {FORMAT}", self.format));
         }
@@ -252,7 +254,7 @@ impl File {
             if fits { Ok(text.to_owned()) } else { Err(format!("{what} must be a short text")) }
         };
         let scenario = serde_yaml::to_string(&self.scenario).map_err(|e| clipped(&e.to_string()))?;
-        let scenario = Scenario::parse(&scenario, "its scenario", &[]).map_err(|e| e.to_string())?;
+        let scenario = Scenario::parse(&scenario, "its scenario", &[], plugs).map_err(|e| e.to_string())?;
         if scenario.seed.is_none() {
             return Err("its scenario has no `seed`, so there is nothing to repeat".into());
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use duress_fault::{Fault, Grudge, Selector};
 use duress_history::{EventKind, Host, Phase};
-use duress_scenario::{Heal, Scenario, Workload};
+use duress_scenario::{Heal, Scenario};
 use duress_sim::{Chance, Clocks, Crash, Disk, Latency, Network, SimRun, Timed};
 
 use crate::story::is_probe;
@@ -83,11 +83,7 @@ impl Size {
             faults: case.schedule.len(),
             nodes: case.scenario.target.nodes(),
             clients: case.scenario.clients,
-            keys: match &case.scenario.workload {
-                Workload::Register(register) => register.keys,
-                Workload::Lock(lock) => lock.locks,
-                Workload::Set(_) => 1,
-            },
+            keys: u32::try_from(case.scenario.workload.keys()).unwrap_or(u32::MAX),
             operations: operations.count(),
             chance: match &case.chance {
                 _ if steady(&case.network) => 0,
@@ -169,7 +165,7 @@ impl Shrinker<'_> {
         }
         let scenario = Scenario { seed: self.best.scenario.seed, ..candidate.bare_scenario() };
         if scenario != self.possible.0 {
-            let possible = parts::possible(&scenario);
+            let possible = scenario.can_be_written();
             self.possible = (scenario, possible);
         }
         self.possible.1
@@ -326,10 +322,8 @@ impl Shrinker<'_> {
         let base = self.best.clone();
         self.take_first(&mut [1, 2].into_iter().map(|keys| {
             let mut candidate = base.clone();
-            match &mut candidate.scenario.workload {
-                Workload::Register(register) => register.keys = register.keys.min(keys),
-                Workload::Lock(lock) => lock.locks = lock.locks.min(keys),
-                Workload::Set(_) => {}
+            for (name, count) in base.scenario.workload.few() {
+                candidate.scenario.workload.set_within(name, count.min(keys));
             }
             candidate
         }));
@@ -338,11 +332,13 @@ impl Shrinker<'_> {
     /// Fewer nodes, where the target can do with fewer.
     fn nodes(&mut self) {
         for nodes in 1..self.best.scenario.target.nodes() {
+            let Some(target) = self.best.scenario.target.with_nodes(nodes) else { continue };
+            let kept = target.facts().names();
+            let gone: Vec<Host> =
+                self.best.scenario.node_names().into_iter().filter(|name| !kept.contains(name)).collect();
             let fewer = self.attempt_with_seeds(|case| {
-                parts::set_nodes(&mut case.scenario.target, nodes);
-                let there =
-                    |host: &Host| host.strip_prefix('n').and_then(|n| n.parse::<u16>().ok()).is_none_or(|n| n <= nodes);
-                case.schedule.retain_mut(|timed| parts::keep_hosts(timed, there));
+                case.scenario.target = target.clone();
+                case.schedule.retain_mut(|timed| parts::keep_hosts(timed, |host| !gone.contains(host)));
             });
             if fewer || self.over() {
                 break;

@@ -206,7 +206,7 @@ fn name(process: Process) -> String {
 
 /// Whether the harness asks only to see whether a node answers.
 pub(crate) fn is_probe(op: &Op) -> bool {
-    op.key_text().is_some_and(|key| key.starts_with("probe-"))
+    op.key_text().is_some_and(|key| key.starts_with(duress_workloads::PROBES))
 }
 
 /// A line about an event of the history, for a trace.
@@ -237,7 +237,7 @@ pub fn noted(event: &Event) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use duress_history::{Ret, Value};
+    use duress_history::Function;
 
     use super::*;
 

@@ -16,8 +16,7 @@ use duress_fault::{
     ClockChange, Clocks, DiskHarm, Effect, Fault, HostHarm, Kind, LinkHarm, Nanos, Plan, Selector, Share, Sides, Timed,
     Trigger,
 };
-use duress_scenario::target::PaxosReads;
-use duress_scenario::{Faults, Heal, Scenario, Target, Workload};
+use duress_scenario::{Faults, Heal, Scenario, Target};
 use duress_seed::{Decision, Seed};
 use duress_sim::{Crash, Latency, Transport};
 
@@ -115,19 +114,12 @@ impl Draw {
 /// How long the target waits before it takes a silent node for dead: faults much shorter than
 /// this are not noticed.
 fn notice(target: &Target) -> Duration {
-    match target {
-        Target::Paxos(paxos) => paxos.election_timeout,
-        Target::Quorum(quorum) => quorum.request_timeout,
-        Target::PrimaryBackup(primary_backup) => primary_backup.failover_timeout,
-    }
+    target.facts().notice
 }
 
 /// By how many parts per million the rates of two clocks may differ for the target's leases.
 fn lease_drift(target: &Target) -> Option<u32> {
-    match target {
-        Target::Paxos(paxos) if paxos.reads == PaxosReads::Lease => Some(paxos.max_clock_drift_ppm),
-        _ => None,
-    }
+    target.facts().clock_drift_ppm
 }
 
 /// Clocks run at a rate that is wrong by at most this many parts per million: what the target says
@@ -147,14 +139,15 @@ pub fn draw(scenario: &Scenario, extras: &[Kind], seed: Seed) -> Case {
     let draw = Draw { seed: seed.derive("swarm") };
     let mut case = Case::of(&Scenario { seed: Some(seed.0), ..scenario.clone() });
     case.max_events = MAX_EVENTS;
-    let lock = matches!(scenario.workload, Workload::Lock(_));
+    let own_pace = scenario.workload.has_own_pace();
     case.scenario.clients = draw.some(about::SIZE, 0, 1, u64::from(scenario.clients)) as u16;
     let hosts = scripted_clients(&scenario.faults).max(1);
     case.scenario.clients = case.scenario.clients.max(hosts.min(scenario.clients));
     let pace = match &scenario.faults {
         Faults::Scripted(_) => {
-            // Leases and work don't change with the pace, so locks keep the pace they were given.
-            let pace = if lock { 1.0 } else { 1.0 / (2.0 + 6.0 * draw.decide(about::PACE, 0).unit()) };
+            // What a workload of its own pace waits for, as leases, doesn't change with the pace, so it
+            // keeps the pace it was given.
+            let pace = if own_pace { 1.0 } else { 1.0 / (2.0 + 6.0 * draw.decide(about::PACE, 0).unit()) };
             pace.max(1.0 / scenario.time.as_secs_f64()).min(1.0)
         }
         // A second or more, as the scenario allows.
@@ -163,7 +156,7 @@ pub fn draw(scenario: &Scenario, extras: &[Kind], seed: Seed) -> Case {
                 / scenario.time.as_secs_f64()
         }
     };
-    let pace = if lock && pace < 1.0 { (4.0 * pace).min(1.0) } else { pace };
+    let pace = if own_pace && pace < 1.0 { (4.0 * pace).min(1.0) } else { pace };
     case.scenario.time = round(scenario.time.mul_f64(pace)).max(Duration::from_secs(1)).min(scenario.time);
     let operations = 60 + draw.decide(about::SIZE, 2).below(241);
     size_workload(&mut case.scenario, &draw, operations);
@@ -217,23 +210,16 @@ fn size_workload(scenario: &mut Scenario, draw: &Draw, operations: u64) {
     // Fewer processes than client hosts would leave hosts without any.
     let processes = |most: u16| (some(10, u64::from(most).min(16)).max(clients).min(u64::from(most))) as u16;
     let rate = (operations as f64 / time).ceil();
-    match &mut scenario.workload {
-        Workload::Register(register) => {
-            register.concurrency = processes(register.concurrency);
-            register.keys = draw.some(about::SIZE, 12, 1, u64::from(register.keys.min(4))) as u32;
-            register.rate = Some(register.rate.map_or(rate, |asked| asked.min(rate)));
-            register.ops = Some(register.ops.map_or(operations, |asked| asked.min(operations)));
-        }
-        Workload::Set(set) => {
-            set.concurrency = processes(set.concurrency);
-            set.rate = Some(set.rate.map_or(rate, |asked| asked.min(rate)));
-            set.ops = set.ops.min(operations);
-        }
-        Workload::Lock(lock) => {
-            lock.concurrency = processes(lock.concurrency);
-            lock.locks = draw.some(about::SIZE, 12, 1, u64::from(lock.locks.min(4))) as u32;
-            lock.ops = Some(lock.ops.map_or(operations * 2, |asked| asked.min(operations * 2)));
-        }
+    let workload = &mut scenario.workload;
+    workload.set_concurrency(processes(workload.concurrency()));
+    for (at, (name, count)) in (0u64..).zip(workload.few()) {
+        workload.set_within(name, draw.some(about::SIZE, 12 + 10_000 * at, 1, count.min(4)));
+    }
+    if workload.has_own_pace() {
+        workload.limit_ops(operations * 2);
+    } else {
+        workload.set_rate(Some(workload.rate().map_or(rate, |asked| asked.min(rate))));
+        workload.limit_ops(operations);
     }
 }
 

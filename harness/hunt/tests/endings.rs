@@ -9,6 +9,7 @@ use duress_history::{Function, Op, Outcome, Process, Value};
 use duress_hunt::{Case, Hunted, Options, Progress, Property, Simulator, Step, hunt, shrink};
 use duress_machine::client::{self, Answer, Disposition, Policy};
 use duress_machine::{Effects, Input, Machine, NodeId, Observation, Reading, Role, Status};
+use duress_plug::Plugs;
 use duress_scenario::Scenario;
 use duress_sim::{Done, Service, SimRun, Typed, World};
 use duress_workloads::{FinalOp, Generator, Next, Slot};
@@ -164,7 +165,8 @@ impl Simulator for Toys {
 
 fn scenario() -> Scenario {
     let text = "target: {kind: quorum, nodes: 3}\nworkload: {kind: register, concurrency: 3}\ntime: 2s\nseed: 1\n";
-    Scenario::parse(text, "toy", &[]).unwrap()
+    let plugs = Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() };
+    Scenario::parse(text, "toy", &[], &plugs).unwrap()
 }
 
 fn hunted(flaw: Flaw, runs: u64) -> Hunted {

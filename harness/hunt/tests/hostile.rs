@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use duress_fault::Kind;
 use duress_hunt::{Case, Property, Repro, draw};
+use duress_plug::Plugs;
 use duress_scenario::Scenario;
 use duress_seed::Seed;
 use duress_sim::Chance;
@@ -12,9 +13,13 @@ use proptest::prelude::*;
 
 const SCENARIO: &str = include_str!("../../../examples/atc-split-brain.yaml");
 
+fn plugs() -> Plugs<'static> {
+    Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() }
+}
+
 /// A file with everything in it that a file can have.
 fn good() -> String {
-    let scenario = Scenario::parse(SCENARIO, "atc", &[]).unwrap();
+    let scenario = Scenario::parse(SCENARIO, "atc", &[], &plugs()).unwrap();
     let extras: Vec<Kind> = Kind::ALL.iter().map(|(kind, _)| *kind).collect();
     let cases = (0..).map(|seed| draw(&scenario, &extras, Seed(seed)));
     let mut case: Case = cases.into_iter().find(|case| case.schedule.len() > 4).unwrap();
@@ -30,7 +35,7 @@ fn good() -> String {
         case,
     };
     let text = repro.to_yaml();
-    assert_eq!(Repro::parse(text.as_bytes(), "good").unwrap(), repro, "{text}");
+    assert_eq!(Repro::parse(text.as_bytes(), "good", &plugs()).unwrap(), repro, "{text}");
     text
 }
 
@@ -52,7 +57,7 @@ fn with(good: &str, line: &str, instead: &str) -> Vec<u8> {
 
 fn refused(name: &str, bytes: &[u8]) -> String {
     let began = Instant::now();
-    let error = match Repro::parse(bytes, "hostile.repro.yaml") {
+    let error = match Repro::parse(bytes, "hostile.repro.yaml", &plugs()) {
         Ok(_) => panic!("{name} was taken"),
         Err(error) => error.to_string(),
     };
@@ -204,8 +209,8 @@ proptest! {
             bytes.splice(at..end, piece);
         }
         // A file that is still taken can be written again, and is the same then.
-        if let Ok(repro) = Repro::parse(&bytes, "tampered") {
-            let again = Repro::parse(repro.to_yaml().as_bytes(), "again").expect("what was read can be written");
+        if let Ok(repro) = Repro::parse(&bytes, "tampered", &plugs()) {
+            let again = Repro::parse(repro.to_yaml().as_bytes(), "again", &plugs()).expect("what was read can be written");
             prop_assert_eq!(again, repro);
         }
     }

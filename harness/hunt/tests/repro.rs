@@ -2,6 +2,7 @@
 
 use duress_fault::Kind;
 use duress_hunt::{Case, Property, Repro, draw};
+use duress_plug::Plugs;
 use duress_scenario::{Options, Scenario};
 use duress_seed::Seed;
 
@@ -28,10 +29,16 @@ faults:
   - {when: {starts: a}, lasts: 1s, pause: one}
 ";
 
+fn plugs() -> Plugs<'static> {
+    Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() }
+}
+
 fn scenarios() -> Vec<Scenario> {
     let mut all: Vec<Scenario> =
-        SCENARIOS.iter().map(|(name, text)| Scenario::parse(text, name, &[]).unwrap()).collect();
-    all.push(Scenario::from_options(&Options { workload: Some("set".into()), ..Options::default() }).unwrap());
+        SCENARIOS.iter().map(|(name, text)| Scenario::parse(text, name, &[], &plugs()).unwrap()).collect();
+    all.push(
+        Scenario::from_options(&Options { workload: Some("set".into()), ..Options::default() }, &plugs()).unwrap(),
+    );
     all
 }
 
@@ -59,7 +66,7 @@ fn what_is_drawn_is_read_again_as_it_was() {
             case.scenario.faults = duress_scenario::Faults::None;
             let repro = repro(case);
             let text = repro.to_yaml();
-            let read = Repro::parse(text.as_bytes(), "file").unwrap_or_else(|e| panic!("{e}\n{text}"));
+            let read = Repro::parse(text.as_bytes(), "file", &plugs()).unwrap_or_else(|e| panic!("{e}\n{text}"));
             assert_eq!(read, repro, "seed {seed}\n{text}");
         }
     }
@@ -111,10 +118,11 @@ fn clear_words_for_what_can_not_be() {
             assert!(from.starts_with("spread"), "`{from}` is not in the file:\n{good}");
             continue;
         }
-        let error = Repro::parse(good.replace(from, to).as_bytes(), "bad.repro.yaml").unwrap_err().to_string();
+        let error =
+            Repro::parse(good.replace(from, to).as_bytes(), "bad.repro.yaml", &plugs()).unwrap_err().to_string();
         assert!(error.starts_with("bad.repro.yaml: ") && error.contains(said), "{from} -> {to}: {error}");
     }
-    let error = Repro::parse(&vec![b'a'; 2 << 20], "big").unwrap_err().to_string();
+    let error = Repro::parse(&vec![b'a'; 2 << 20], "big", &plugs()).unwrap_err().to_string();
     assert!(error.contains("longer than 1024 KiB"), "{error}");
 }
 
@@ -139,12 +147,12 @@ fn rubbish_is_refused_without_a_panic() {
                 bytes.splice(at..at, piece);
             }
         }
-        refused += usize::from(Repro::parse(&bytes, "rubbish").is_err());
+        refused += usize::from(Repro::parse(&bytes, "rubbish", &plugs()).is_err());
     }
     assert!(refused > 700, "only {refused} of 1500 damaged files were refused");
     for text in ["", "[]", "{", "a: &a [*a, *a]", "- - - - -", "\u{0}", "format: 1"] {
-        assert!(Repro::parse(text.as_bytes(), "rubbish").is_err(), "{text}");
+        assert!(Repro::parse(text.as_bytes(), "rubbish", &plugs()).is_err(), "{text}");
     }
     let deep = "[".repeat(100_000);
-    assert!(Repro::parse(deep.as_bytes(), "deep").is_err());
+    assert!(Repro::parse(deep.as_bytes(), "deep", &plugs()).is_err());
 }

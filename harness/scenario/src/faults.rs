@@ -39,6 +39,8 @@ impl Faults {
 pub(crate) struct Surroundings<'a> {
     pub(crate) target: &'a Target,
     pub(crate) workload: &'a Workload,
+    /// A workload whose clients hold something, to be recommended.
+    pub(crate) holding: Option<&'static str>,
     pub(crate) clients: u16,
     pub(crate) time: Duration,
 }
@@ -454,7 +456,8 @@ impl Surroundings<'_> {
     }
 
     fn nobody_leads(&self, field: &Field<'_>, what: &str) -> Problem {
-        let problem = field.problem(format!("`{what}` needs a node that leads, and in a quorum target nobody does"));
+        let kind = self.target.kind();
+        let problem = field.problem(format!("`{what}` needs a node that leads, and in a {kind} target nobody does"));
         problem.suggest("choose nodes by name or number, such as one or minority")
     }
 
@@ -493,12 +496,15 @@ impl Surroundings<'_> {
             let message = format!("`{name}` needs at least {least} nodes, and target.nodes is {nodes}");
             return Err(field.problem(message));
         }
-        if selector == Selector::Holder && !matches!(self.workload, Workload::Lock(_)) {
+        if selector == Selector::Holder && !self.workload.plug.holds() {
             let message = format!(
                 "`holder` is a client host that holds a lock, and the {} workload takes none",
                 self.workload.kind()
             );
-            return Err(field.problem(message).suggest("use the lock workload, or another selector"));
+            return Err(field.problem(message).suggest(match self.holding {
+                Some(holding) => format!("use the {holding} workload, or another selector"),
+                None => "use another selector".into(),
+            }));
         }
         if nodes_only(kind) && matches!(selector, Selector::Holder | Selector::Client) {
             return Err(only_nodes(kind, field));

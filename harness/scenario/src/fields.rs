@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use duress_plug::duration;
+
 use crate::document::{Entry, Located, Value};
-use crate::duration;
 use crate::error::{Place, Problem, did_you_mean, shown};
 
 /// A value and the path that leads to it.
@@ -165,6 +166,34 @@ impl<'a> Fields<'a> {
     /// Whether a key is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// The entry that a path such as `mix.cas` leads to, as far as it leads.
+    fn walk(&self, path: &str) -> (Option<&'a Entry>, bool) {
+        let (mut entries, mut found) = (self.entries, None);
+        for key in path.split('.') {
+            match entries.iter().find(|entry| entry.key == key) {
+                None => return (found, false),
+                Some(entry) => {
+                    entries = match &entry.value.value {
+                        Value::Map(entries) => entries,
+                        _ => &[],
+                    };
+                    found = Some(entry);
+                }
+            }
+        }
+        (found, true)
+    }
+
+    /// Whether a path such as `mix.cas` leads to something.
+    pub(crate) fn has_path(&self, path: &str) -> bool {
+        self.walk(path).1
+    }
+
+    /// The place of what a path leads to, as far as it leads; or of the whole map.
+    pub(crate) fn place_of_path(&self, path: &str) -> &'a Place {
+        self.walk(path).0.map_or(self.place, |entry| &entry.value.place)
     }
 
     /// A problem with a key's value, or with its absence.

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use duress_fault::{Checksum, ClockChange, Clocks, DiskHarm, Effect, HostHarm, Kind, LinkHarm, Nanos, Shape, Share};
+use duress_plug::duration;
 use serde_yaml::Value;
 
+use crate::document;
 use crate::error::Problem;
 use crate::fields::{Field, Fields};
 use crate::yaml::time;
-use crate::{document, duration};
 
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

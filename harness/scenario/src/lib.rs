@@ -5,39 +5,43 @@
 //! are [`Override`]s on top of a file or of nothing. [`Scenario::to_yaml`] writes a scenario with
 //! every default spelled out.
 //!
-//! This crate knows nothing of how a scenario is run; see `examples/` for scenarios with comments.
+//! Which targets and workloads there are and what can be chosen about them, it is told by
+//! [`Plugs`](duress_plug::Plugs). This crate names none, and knows nothing of how a scenario is run;
+//! see `examples/` for scenarios with comments.
 //!
 //! ```
-//! use duress_scenario::{Scenario, Target};
+//! use duress_plug::Plugs;
+//! use duress_scenario::Scenario;
 //!
+//! let plugs = Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() };
 //! let text = "target: {kind: quorum, nodes: 3}\nfaults: [partition]\n";
-//! let scenario = Scenario::parse(text, "stale.yaml", &[])?;
+//! let scenario = Scenario::parse(text, "stale.yaml", &[], &plugs)?;
 //! assert_eq!((scenario.name.as_str(), scenario.target.nodes()), ("stale", 3));
 //!
-//! let error = Scenario::parse("target: {kind: paxos, nodez: 3}", "typo.yaml", &[]).unwrap_err();
+//! let error = Scenario::parse("target: {kind: paxos, nodez: 3}", "typo.yaml", &[], &plugs).unwrap_err();
 //! assert!(error.to_string().starts_with("typo.yaml:1:23: unknown key `nodez` in target (paxos); did you mean `nodes`?"));
 //! # Ok::<(), duress_scenario::Error>(())
 //! ```
 
 mod document;
-mod duration;
 mod error;
 mod faults;
 mod fields;
 mod harms;
+mod heal;
 mod options;
-mod quorum;
+mod plugs;
 mod scenario;
 mod script;
-pub mod target;
-pub mod workload;
+mod target;
+mod workload;
 mod yaml;
 
-pub use duration::format as format_duration;
+pub use duress_plug::duration::format as format_duration;
 pub use error::Error;
 pub use faults::{Faults, fault_to_yaml};
+pub use heal::Heal;
 pub use options::{Options, Override};
-pub use quorum::Heal;
 pub use scenario::{Limits, Scenario};
 pub use target::Target;
 pub use workload::Workload;

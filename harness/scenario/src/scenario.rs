@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use duress_fault::{Fault, Schedule};
+use duress_plug::{Opts, Plugs};
 use duress_seed::Seed;
 use serde_yaml::Value;
 
@@ -85,24 +86,24 @@ impl Scenario {
     ///
     /// # Errors
     /// If the text is not a scenario, or asks for what can't be.
-    pub fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
+    pub fn parse(text: &str, file: &str, overrides: &[Override], plugs: &Plugs<'_>) -> Result<Scenario, Error> {
         let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
         let read = || {
             let mut root = document::parse(text, None)?;
             if root.is_null() {
                 let start = Place::Text { line: 1, column: 1, width: 1 };
                 let problem = Problem::new(&start, "the scenario is empty");
-                return Err(problem.suggest("write at least `target: paxos`"));
+                return Err(problem.suggest(least(plugs)));
             }
             for one in overrides {
                 one.apply(&mut root)?;
             }
-            let scenario = Scenario::read(&root, &name_from(&stem))?;
+            let scenario = Scenario::read(&root, &name_from(&stem), plugs)?;
             let has_target =
                 matches!(&root.value, document::Value::Map(entries) if entries.iter().any(|e| e.key == "target"));
             if !has_target {
                 let problem = Problem::new(&root.place, "the scenario has no `target`");
-                return Err(problem.suggest("write at least `target: paxos`"));
+                return Err(problem.suggest(least(plugs)));
             }
             Ok(scenario)
         };
@@ -113,9 +114,9 @@ impl Scenario {
     ///
     /// # Errors
     /// If the bytes are not a scenario's text, or ask for what can't be.
-    pub fn parse_bytes(bytes: &[u8], file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
+    pub fn parse_bytes(bytes: &[u8], file: &str, overrides: &[Override], plugs: &Plugs<'_>) -> Result<Scenario, Error> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Scenario::parse(text, file, overrides),
+            Ok(text) => Scenario::parse(text, file, overrides, plugs),
             Err(error) => {
                 let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
                 let line = good.matches('\n').count() + 1;
@@ -134,33 +135,38 @@ impl Scenario {
     pub fn fault(&self, text: &str, file: &str) -> Result<Fault, Error> {
         let read = || {
             let root = document::parse(text, None)?;
-            let around =
-                Surroundings { target: &self.target, workload: &self.workload, clients: self.clients, time: self.time };
+            let around = Surroundings {
+                target: &self.target,
+                workload: &self.workload,
+                holding: None,
+                clients: self.clients,
+                time: self.time,
+            };
             around.lone_fault(&Field { node: &root, path: "fault".into() })
         };
         read().map_err(|problem: Problem| problem.locate(file, text))
     }
 
-    /// The scenario that the command line alone describes; Paxos under registers and all kinds of
-    /// faults, unless it says otherwise.
+    /// The scenario that the command line alone describes; the first target under the first workload
+    /// and all kinds of faults, unless it says otherwise.
     ///
     /// # Errors
     /// If the options ask for what can't be.
-    pub fn from_options(options: &Options) -> Result<Scenario, Error> {
-        Scenario::from_overrides(&options.overrides()?)
+    pub fn from_options(options: &Options, plugs: &Plugs<'_>) -> Result<Scenario, Error> {
+        Scenario::from_overrides(&options.overrides()?, plugs)
     }
 
     /// Like [`from_options`](Scenario::from_options), with the options taken apart already.
     ///
     /// # Errors
     /// If they ask for what can't be.
-    pub fn from_overrides(overrides: &[Override]) -> Result<Scenario, Error> {
+    pub fn from_overrides(overrides: &[Override], plugs: &Plugs<'_>) -> Result<Scenario, Error> {
         let read = || {
             let mut root = Located { place: Place::Whole, value: document::Value::Map(Vec::new()) };
             for one in overrides {
                 one.apply(&mut root)?;
             }
-            Scenario::read(&root, "")
+            Scenario::read(&root, "", plugs)
         };
         let mut scenario = read().map_err(|problem| problem.locate(NAMELESS, ""))?;
         if scenario.name.is_empty() {
@@ -169,12 +175,12 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// The scenario of a target's name (`paxos`, `quorum`, `primary-backup`) with every default.
+    /// The scenario of a target's name with every default.
     ///
     /// # Errors
     /// If there is no such target.
-    pub fn default_for(target: &str) -> Result<Scenario, Error> {
-        Scenario::from_options(&Options { target: Some(target.into()), ..Options::default() })
+    pub fn default_for(target: &str, plugs: &Plugs<'_>) -> Result<Scenario, Error> {
+        Scenario::from_options(&Options { target: Some(target.into()), ..Options::default() }, plugs)
     }
 
     /// The schedule of this scenario's faults, every choice drawn from `seed`.
@@ -184,7 +190,7 @@ impl Scenario {
 
     /// The names of the target's nodes: `n1`, `n2`, ….
     pub fn node_names(&self) -> Vec<duress_fault::Host> {
-        (1..=self.target.nodes()).map(|i| smol_str::format_smolstr!("n{i}")).collect()
+        self.target.facts().names()
     }
 
     /// The names of the client hosts: `c1`, `c2`, ….
@@ -192,12 +198,18 @@ impl Scenario {
         (1..=self.clients).map(|i| smol_str::format_smolstr!("c{i}")).collect()
     }
 
-    fn read(root: &Located, name: &str) -> Result<Scenario, Problem> {
+    /// Whether a file can say this: what was changed in memory may be out of bounds.
+    pub fn can_be_written(&self) -> bool {
+        let plugs = Plugs { targets: &[self.target.plug], workloads: &[self.workload.plug] };
+        Scenario::parse(&self.to_yaml(), "candidate", &[], &plugs).as_ref() == Ok(self)
+    }
+
+    fn read(root: &Located, name: &str, plugs: &Plugs<'_>) -> Result<Scenario, Problem> {
         let mut fields = match &root.value {
             document::Value::Map(_) => Field { node: root, path: String::new() }.fields("a map")?,
             _ => {
                 let problem = Problem::new(&root.place, format!("a scenario must be a map, not {}", root.words()));
-                return Err(problem.suggest("write it like `target: paxos`"));
+                return Err(problem.suggest(least(plugs).replace("write at least", "write it like")));
             }
         };
         let given_name = fields.get("name");
@@ -212,16 +224,17 @@ impl Scenario {
         fields.finish("the scenario")?;
         let name = given_name.map_or(Ok(name.to_string()), |field| read_name(&field))?;
         let target = match target {
-            Some(target) => Target::read(&target)?,
-            None => Target::Paxos(crate::target::Paxos::default()),
+            Some(target) => Target::read(&target, plugs)?,
+            None => Target::usual(plugs)?,
         };
-        let workload = Workload::read(workload.as_ref(), &target)?;
+        let workload = Workload::read(workload.as_ref(), &target, plugs)?;
         let clients = clients.map_or(Ok(2), |field| field.integer(1..=MAX_CLIENTS.into()).map(|n| n as u16))?;
         let time = time.map_or(Ok(Duration::from_secs(30)), |field| field.duration(SECOND..=DAY))?;
-        let around = Surroundings { target: &target, workload: &workload, clients, time };
+        let holding = plugs.workloads.iter().find(|workload| workload.holds()).map(|workload| workload.name());
+        let around = Surroundings { target: &target, workload: &workload, holding, clients, time };
         let faults = Faults::read(faults.as_ref(), &around)?;
         let limits = match limits {
-            Some(field) => Limits::read(field.fields("a map")?, &target)?,
+            Some(field) => Limits::read(field.fields("a map")?, &target, plugs)?,
             None => Limits::default(),
         };
         let seed = seed.and_then(Field::some).map(|field| field.integer(0..=u64::MAX)).transpose()?;
@@ -246,7 +259,7 @@ impl Scenario {
 }
 
 impl Limits {
-    fn read(mut fields: Fields<'_>, target: &Target) -> Result<Limits, Problem> {
+    fn read(mut fields: Fields<'_>, target: &Target, plugs: &Plugs<'_>) -> Result<Limits, Problem> {
         let default = Limits::default();
         let number =
             |field: Option<Field<'_>>, bounds, default| field.map_or(Ok(default), |field| field.integer(bounds));
@@ -260,7 +273,7 @@ impl Limits {
                 .map(|field| field.integer(0..=100))
                 .transpose()?,
             recovery: wait(fields.get("recovery"), SECOND..=HOUR, default.recovery)?,
-            heal: fields.get("heal").and_then(Field::some).map(|field| read_heal(&field, target)).transpose()?,
+            heal: fields.get("heal").and_then(Field::some).map(|field| read_heal(&field, target, plugs)).transpose()?,
             check_time: wait(fields.get("check_time"), SECOND..=DAY, default.check_time)?,
             check_memory_mb: number(fields.get("check_memory_mb"), 16..=1 << 20, default.check_memory_mb)?,
             history_events: number(fields.get("history_events"), 1_000..=MAX_EVENTS, default.history_events)?,
@@ -282,17 +295,25 @@ impl Limits {
     }
 }
 
-fn read_heal(field: &Field<'_>, target: &Target) -> Result<Heal, Problem> {
+fn read_heal(field: &Field<'_>, target: &Target, plugs: &Plugs<'_>) -> Result<Heal, Problem> {
     let heal = field.choice(Heal::ALL)?;
     if heal == Heal::Quorum && target.quorum().is_none() {
         let (kind, nodes) = (target.kind(), target.nodes());
         let message =
             format!("{}: this {kind} target of {nodes} nodes promises nothing while some are away", field.path);
+        let usual = |plug: &&&'static dyn duress_plug::Target| plug.facts(&Opts::usual(plug.options()));
+        let with = plugs.targets.iter().find(|plug| usual(plug).is_ok_and(|facts| facts.quorum.is_some()));
+        let such = with.map_or_else(String::new, |plug| format!(", such as {}", plug.name()));
         return Err(field
             .problem(message)
-            .suggest("leave `heal` out, or choose a target with a quorum, such as paxos"));
+            .suggest(format!("leave `heal` out, or choose a target with a quorum{such}")));
     }
     Ok(heal)
+}
+
+/// The least that a scenario must say.
+fn least(plugs: &Plugs<'_>) -> String {
+    format!("write at least `target: {}`", plugs.targets.first().map_or("NAME", |plug| plug.name()))
 }
 
 const LONGEST_NAME: usize = 64;

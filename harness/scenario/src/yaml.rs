@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::duration;
+use duress_plug::duration;
 
 /// A map with its keys in the order given.
 pub(crate) fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use duress_plug::Plugs;
 use duress_scenario::Scenario;
 
 #[test]
@@ -15,10 +16,11 @@ fn malformed_files_are_refused_with_clear_errors() {
         .collect();
     names.sort();
     assert!(names.len() >= 50, "only {} malformed scenarios", names.len());
+    let plugs = Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() };
     let mut all = String::new();
     for name in &names {
         let bytes = std::fs::read(folder.join(name)).expect("a readable file");
-        match Scenario::parse_bytes(&bytes, name, &[]) {
+        match Scenario::parse_bytes(&bytes, name, &[], &plugs) {
             Ok(scenario) => panic!("{name} is accepted: {scenario:?}"),
             Err(error) => {
                 assert!(error.message.len() < 300, "{name}: the message is too long");

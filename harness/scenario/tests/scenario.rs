@@ -7,10 +7,22 @@ use std::time::{Duration, Instant};
 use duress_fault::{
     ClockChange, Clocks, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Selector, Shape, Share, Timed,
 };
-use duress_scenario::target::{Failover, PaxosReads};
-use duress_scenario::{Faults, Heal, Options, Override, Scenario, Target, Workload};
+use duress_plug::Plugs;
+use duress_scenario::{Error, Faults, Heal, Options, Override, Scenario};
 use duress_seed::Seed;
 use proptest::prelude::*;
+
+fn plugs() -> Plugs<'static> {
+    Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() }
+}
+
+fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
+    Scenario::parse(text, file, overrides, &plugs())
+}
+
+fn from_options(options: &Options) -> Result<Scenario, Error> {
+    Scenario::from_options(options, &plugs())
+}
 
 fn examples() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
@@ -30,16 +42,16 @@ fn set(assignments: &[&str]) -> Vec<Override> {
 
 fn example(name: &str, assignments: &[&str]) -> Scenario {
     let (_, text) = examples().into_iter().find(|(file, _)| file == name).expect("the example is there");
-    Scenario::parse(&text, name, &set(assignments)).unwrap_or_else(|error| panic!("{error}"))
+    parse(&text, name, &set(assignments)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn refused(text: &str, assignments: &[&str]) -> String {
-    Scenario::parse(text, "test.yaml", &set(assignments)).expect_err("must be refused").to_string()
+    parse(text, "test.yaml", &set(assignments)).expect_err("must be refused").to_string()
 }
 
 fn round_trip(scenario: &Scenario) {
     let yaml = scenario.to_yaml();
-    let again = Scenario::parse(&yaml, "resolved.yaml", &[]).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    let again = parse(&yaml, "resolved.yaml", &[]).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     assert_eq!(&again, scenario, "{yaml}");
 }
 
@@ -48,7 +60,7 @@ fn examples_are_right_and_survive_a_round_trip() {
     let examples = examples();
     assert!(examples.len() >= 7);
     for (file, text) in examples {
-        let scenario = Scenario::parse(&text, &file, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = parse(&text, &file, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(format!("{}.yaml", scenario.name), file);
         assert!(scenario.time <= Duration::from_secs(15), "{file} is too long for a quick check");
         assert!(!scenario.schedule(Seed(1)).faults().is_empty(), "{file} has no faults");
@@ -58,25 +70,25 @@ fn examples_are_right_and_survive_a_round_trip() {
 
 #[test]
 fn the_other_endings_of_the_stories_are_right_too() {
-    let failover = |value| match example("atc-split-brain.yaml", &[value]).target {
-        Target::PrimaryBackup(target) => (target.failover, target.nodes),
-        other => panic!("another target: {other:?}"),
+    let failover = |value| {
+        let target = example("atc-split-brain.yaml", &[value]).target;
+        (target.options().choice("failover"), target.nodes())
     };
-    assert_eq!(failover("target.failover=timeout"), (Failover::Timeout, 2));
-    assert_eq!(failover("target.failover=fenced"), (Failover::Fenced, 2));
-    assert_eq!(failover("target.failover=vote"), (Failover::Vote, 3));
+    assert_eq!(failover("target.failover=timeout"), ("timeout", 2));
+    assert_eq!(failover("target.failover=fenced"), ("fenced", 2));
+    assert_eq!(failover("target.failover=vote"), ("vote", 3));
     let long = example("atc-split-brain.yaml", &["faults.0.lasts=30s", "time=45s"]);
     assert_eq!(long.schedule(Seed(1)).end(), Duration::from_secs(33));
-    assert!(matches!(example("lock-pause.yaml", &["workload.fencing=true"]).workload, Workload::Lock(l) if l.fencing));
+    assert!(example("lock-pause.yaml", &["workload.fencing=true"]).workload.fencing());
     example("quorum-no-write-back.yaml", &["target.write_back=true"]);
     example("quorum-r1w1.yaml", &["target.read_quorum=2", "target.write_quorum=2"]);
     let local = example("paxos-partitions.yaml", &["target.reads=local"]);
-    assert!(matches!(local.target, Target::Paxos(paxos) if paxos.reads == PaxosReads::Local));
+    assert_eq!((local.target.kind(), local.target.options().choice("reads")), ("paxos", "local"));
 }
 
 #[test]
 fn without_options_everything_has_a_default() {
-    let scenario = Scenario::from_options(&Options::default()).unwrap();
+    let scenario = from_options(&Options::default()).unwrap();
     assert_eq!(
         (scenario.name.as_str(), scenario.target.kind(), scenario.target.nodes()),
         ("paxos-register", "paxos", 5)
@@ -86,10 +98,10 @@ fn without_options_everything_has_a_default() {
         scenario.schedule(Seed(4)).faults().iter().map(|timed| timed.fault.kind()).collect();
     assert_eq!(kinds.len(), 3);
     round_trip(&scenario);
-    for (target, _) in duress_scenario::target::ALL {
-        round_trip(&Scenario::default_for(target).unwrap());
+    for target in plugs().targets {
+        round_trip(&Scenario::default_for(target.name(), &plugs()).unwrap());
     }
-    let error = Scenario::default_for("raft").unwrap_err();
+    let error = Scenario::default_for("raft", &plugs()).unwrap_err();
     assert_eq!((error.line, error.file.as_str()), (0, "--target raft"));
 }
 
@@ -108,31 +120,33 @@ fn options_set_what_they_name() {
         seed: some("42"),
         set: vec!["target.write_back=false".into(), "clients=4".into()],
     };
-    let scenario = Scenario::from_options(&options).unwrap();
+    let scenario = from_options(&options).unwrap();
     assert_eq!((scenario.target.nodes(), scenario.clients, scenario.seed), (3, 4, Some(42)));
-    assert!(matches!(&scenario.workload, Workload::Set(set) if set.rate == Some(99.5) && set.concurrency == 7));
-    assert!(matches!(&scenario.target, Target::Quorum(quorum) if !quorum.write_back && quorum.read_quorum == 2));
+    let workload = &scenario.workload;
+    assert_eq!((workload.kind(), workload.rate(), workload.concurrency()), ("set", Some(99.5), 7));
+    let target = scenario.target.options();
+    assert_eq!((target.flag("write_back"), target.integer("read_quorum")), (false, 2));
     assert!(matches!(&scenario.faults, Faults::Planned(plan) if plan.kinds == [Kind::Partition, Kind::Pause]));
-    assert_eq!(scenario.target.bug().map(|bug| bug.name()), Some("tie-broken-by-arrival"));
+    assert_eq!(scenario.target.bug().map(|bug| bug.name), Some("tie-broken-by-arrival"));
     round_trip(&scenario);
     let none = Options { faults: some("none"), ..Options::default() };
-    assert_eq!(Scenario::from_options(&none).unwrap().faults, Faults::None);
+    assert_eq!(from_options(&none).unwrap().faults, Faults::None);
 }
 
 #[test]
 fn every_bug_fits_the_targets_that_have_it_and_no_other() {
     for bug in duress_kv::bugs::Bug::ALL {
-        for (target, _) in duress_scenario::target::ALL {
-            let options = Options { target: Some(target.to_string()), ..Options::default() };
-            assert_eq!(Scenario::from_options(&options).unwrap().target.bug(), None, "never by default");
+        for target in plugs().targets {
+            let options = Options { target: Some(target.name().into()), ..Options::default() };
+            assert_eq!(from_options(&options).unwrap().target.bug(), None, "never by default");
             let planted = Options { bug: Some(bug.name().into()), ..options };
-            let fits = bug.modes().iter().any(|mode| mode.name() == *target);
-            match Scenario::from_options(&planted) {
+            let fits = bug.modes().iter().any(|mode| mode.name() == target.name());
+            match from_options(&planted) {
                 Ok(scenario) => {
-                    assert!(fits, "{bug} in {target}");
-                    assert_eq!(scenario.target.bug(), Some(*bug));
+                    assert!(fits, "{bug} in {}", target.name());
+                    assert_eq!(scenario.target.bug().map(|planted| planted.name), Some(bug.name()));
                     round_trip(&scenario);
-                    let cured = Scenario::parse(&scenario.to_yaml(), "cured.yaml", &set(&["target.bug=none"])).unwrap();
+                    let cured = parse(&scenario.to_yaml(), "cured.yaml", &set(&["target.bug=none"])).unwrap();
                     assert_eq!(cured.target.bug(), None);
                 }
                 Err(error) => {
@@ -162,17 +176,17 @@ fn wrong_options_are_named() {
     let error = Override::set("nodes").unwrap_err().to_string();
     assert!(error.starts_with("--set nodes: this sets nothing; write --set key=value"), "{error}");
     let rate = Options { workload: Some("lock".into()), rate: Some("5".into()), ..Options::default() };
-    let error = Scenario::from_options(&rate).unwrap_err().to_string();
+    let error = from_options(&rate).unwrap_err().to_string();
     assert!(error.starts_with("--rate 5: the lock workload has no rate"), "{error}");
     let empty = Options { seed: Some(String::new()), ..Options::default() };
-    assert!(Scenario::from_options(&empty).is_err());
+    assert!(from_options(&empty).is_err());
 }
 
 #[test]
 fn faults_can_be_written_in_many_ways() {
     let faults = |text: &str| {
         let text = format!("target: paxos\nworkload: lock\nfaults: {text}\n");
-        let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
         round_trip(&scenario);
         scenario.faults
     };
@@ -202,7 +216,7 @@ fn faults_can_be_written_in_many_ways() {
 fn every_kind_of_fault_is_said_and_read() {
     for (kind, _) in Kind::ALL {
         let planned = format!("target: paxos\nfaults: {{kinds: [{kind}]}}\n");
-        let planned = Scenario::parse(&planned, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        let planned = parse(&planned, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
         round_trip(&planned);
         let Faults::Planned(plan) = &planned.faults else { panic!("{kind}: not planned") };
         assert_eq!(plan.measures(*kind), kind.typical());
@@ -215,7 +229,7 @@ fn every_kind_of_fault_is_said_and_read() {
             assert_eq!(planned.fault(&text, "test").unwrap_or_else(|error| panic!("{error}")), fault, "{text}");
         }
     }
-    let paxos = Scenario::parse("target: paxos\n", "test.yaml", &[]).unwrap();
+    let paxos = parse("target: paxos\n", "test.yaml", &[]).unwrap();
     let fault = |text: &str| paxos.fault(text, "test").unwrap_or_else(|error| panic!("{error}"));
     let n1 = || Selector::Names(vec!["n1".into()]);
     let links = |harm| Fault::links(Grudge::Halves, harm);
@@ -256,7 +270,7 @@ fn every_kind_of_fault_is_said_and_read() {
 /// What a list of scripted faults is read as, having survived being written.
 fn script(faults: &str) -> Vec<Timed> {
     let text = format!("target: paxos\nworkload: lock\nfaults:\n{faults}\n");
-    let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    let scenario = parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
     round_trip(&scenario);
     match scenario.faults {
         Faults::Scripted(faults) => faults,
@@ -365,7 +379,7 @@ fn blocks_run_in_sequence_and_in_parallel() {
 fn plans_have_weights_and_may_overlap() {
     let plan = |faults: &str| {
         let text = format!("target: paxos\nfaults: {faults}\n");
-        let scenario = Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
         round_trip(&scenario);
         match scenario.faults {
             Faults::Planned(plan) => plan,
@@ -386,7 +400,7 @@ fn plans_have_weights_and_may_overlap() {
 fn what_a_target_promises_with_some_nodes_away() {
     let quorum = |target: &str| {
         let text = format!("target: {target}\n");
-        Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")).target.quorum()
+        parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")).target.quorum()
     };
     assert_eq!(quorum("{kind: paxos, nodes: 5}"), Some(3));
     assert_eq!(quorum("{kind: paxos, nodes: 4}"), Some(3));
@@ -397,15 +411,15 @@ fn what_a_target_promises_with_some_nodes_away() {
     for failover in ["none", "timeout", "fenced"] {
         assert_eq!(quorum(&format!("{{kind: primary-backup, failover: {failover}}}")), None);
     }
-    let healed = Scenario::parse("target: paxos\nlimits: {heal: quorum}\n", "test.yaml", &[]).unwrap();
+    let healed = parse("target: paxos\nlimits: {heal: quorum}\n", "test.yaml", &[]).unwrap();
     assert_eq!(healed.limits.heal, Some(Heal::Quorum));
     round_trip(&healed);
 }
 
 #[test]
 fn defaults_fit_the_target() {
-    let scenario = Scenario::parse("target: {kind: quorum, nodes: 2}", "test.yaml", &[]).unwrap();
-    assert!(matches!(&scenario.workload, Workload::Register(register) if register.mix.cas == 0));
+    let scenario = parse("target: {kind: quorum, nodes: 2}", "test.yaml", &[]).unwrap();
+    assert_eq!(scenario.workload.options.weights("mix"), [50, 30, 0]);
     let Faults::Planned(plan) = &scenario.faults else { panic!("not planned") };
     assert!(!plan.grudges.contains(&Grudge::PrimaryAlone) && !plan.grudges.contains(&Grudge::Bridge));
     assert!(!plan.crash.contains(&Selector::Primary));
@@ -417,15 +431,46 @@ fn defaults_fit_the_target() {
                     continue;
                 }
                 let text = format!("target: {{kind: {target}, nodes: {nodes}}}\nworkload: {workload}\n");
-                round_trip(&Scenario::parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")));
+                round_trip(&parse(&text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}")));
             }
         }
     }
 }
 
 #[test]
+fn the_names_of_probes_are_refused() {
+    let error = refused("target: paxos\nworkload: {prefix: probe-}\n", &[]);
+    assert!(
+        error.starts_with("test.yaml:2:20: workload.prefix can't be `probe-`; what begins with `probe-`"),
+        "{error}"
+    );
+    let error = refused("target: paxos\nworkload: {prefix: probe-x}\n", &[]);
+    assert!(error.contains("can't be `probe-x`"), "{error}");
+    assert!(parse("target: paxos\nworkload: {prefix: probe}\n", "test.yaml", &[]).is_ok());
+}
+
+#[test]
+fn durations_may_have_parts() {
+    let scenario = parse("target: paxos\ntime: 1m 30s\n", "test.yaml", &[]).unwrap();
+    assert_eq!(scenario.time, Duration::from_secs(90));
+    let exact = parse("target: paxos\ntime: 1s 500ms\n", "test.yaml", &[]).unwrap();
+    assert_eq!(exact.time, Duration::from_millis(1_500));
+}
+
+#[test]
+fn targets_shrink_with_what_depends_on_their_nodes() {
+    let of = |text: &str| parse(text, "test.yaml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    let quorum = of("target: {kind: quorum, nodes: 5, read_quorum: 2, write_quorum: 2}\n");
+    let fewer = quorum.target.with_nodes(3).unwrap();
+    assert_eq!((fewer.nodes(), fewer.options().integer("replicas")), (3, 3));
+    assert!(quorum.target.with_nodes(1).is_none(), "two of one replica can't answer");
+    assert!(of("target: {kind: primary-backup, failover: vote}\n").target.with_nodes(2).is_none());
+    assert!(of("target: primary-backup\n").can_be_written());
+}
+
+#[test]
 fn file_names_become_names() {
-    let name = |file: &str| Scenario::parse("target: paxos", file, &[]).unwrap().name;
+    let name = |file: &str| parse("target: paxos", file, &[]).unwrap().name;
     assert_eq!(name("some/where/my-run.yaml"), "my-run");
     assert_eq!(name("ein Lauf für Äpfel.yml"), "ein-Lauf-f-r--pfel");
     assert_eq!(name("/"), "scenario");
@@ -435,7 +480,7 @@ fn file_names_become_names() {
 /// Whatever the text, an answer comes soon, and errors can be shown.
 fn survives(text: &str) {
     let begun = Instant::now();
-    if let Err(error) = Scenario::parse(text, "fuzz.yaml", &[]) {
+    if let Err(error) = parse(text, "fuzz.yaml", &[]) {
         let shown = error.to_string();
         assert!(shown.len() < 3_000, "an error of {} bytes", shown.len());
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
@@ -467,7 +512,7 @@ proptest! {
     #[test]
     fn rubbish_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         survives(&String::from_utf8_lossy(&bytes));
-        let _ = Scenario::parse_bytes(&bytes, "fuzz.yaml", &[]);
+        let _ = Scenario::parse_bytes(&bytes, "fuzz.yaml", &[], &plugs());
     }
 
     #[test]
@@ -495,7 +540,7 @@ proptest! {
     #[test]
     fn overrides_of_any_sort_are_survived(path in "[a-z.0-9_]{0,20}", value in "\\PC{0,20}") {
         if let Ok(one) = Override::set(&format!("{path}={value}"))
-            && let Err(error) = Scenario::from_overrides(&[one])
+            && let Err(error) = Scenario::from_overrides(&[one], &plugs())
         {
             prop_assert!(!error.to_string().is_empty());
         }

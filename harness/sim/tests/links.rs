@@ -10,7 +10,6 @@ use duress_fault::{Checksum, Fault, Grudge, LinkHarm, Shape, Share, Sides};
 use duress_history::{EventKind, Outcome};
 use duress_seed::Seed;
 use duress_sim::{SimPlan, SimRun, Timed, Transport};
-use duress_workloads::{Options, register};
 use support::*;
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
@@ -52,8 +51,7 @@ fn paxos_run(plan: &SimPlan) -> SimRun {
 
 /// Judged, and every fault proven at its start and its end.
 fn is_valid(run: &SimRun, what: &str) {
-    let options = Options::Register(register::Options::default());
-    let results = judge(run, &options, true);
+    let results = judge(run, &register_options(), true);
     assert_eq!(results.verdict, Verdict::Valid, "{what}: {results:?}");
     for event in &run.events {
         if let EventKind::Evidence(evidence) = &event.kind {

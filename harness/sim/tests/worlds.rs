@@ -10,7 +10,7 @@ use duress_kv::primary_backup::{self, Failover};
 use duress_kv::{paxos, quorum};
 use duress_seed::Seed;
 use duress_sim::{Crash, Network, SimPlan, SimRun, Timed, Transport};
-use duress_workloads::{Options, lock, set};
+use duress_workloads::{Chosen, lock, set};
 use support::*;
 
 fn plan(seed: u64, nodes: usize, seconds: u64) -> SimPlan {
@@ -169,7 +169,7 @@ fn votes_and_fences_stand_every_fault() {
 #[test]
 fn what_was_acknowledged_survives_a_power_loss_of_all_nodes() {
     let mut world = paxos_world();
-    let options = Options::Set(set::Options { rate: Some(200.0), ops: None });
+    let options = Chosen::new(&set::Plug, &[("rate", 200.0.into())]);
     must_hold(60, |seed| {
         let mut plan = plan(seed, 3, 3);
         let power = |number: u64, at: u64| Timed {
@@ -180,7 +180,7 @@ fn what_was_acknowledged_survives_a_power_loss_of_all_nodes() {
             when: None,
         };
         plan.schedule = vec![power(1, 700), power(2, 1900)];
-        let run = world.run(&plan, &paxos_config(seed, 3), &mut *workload(&plan, options.clone()));
+        let run = world.run(&plan, &paxos_config(seed, 3), &mut *workload(&plan, &options));
         let results = judge(&run, &options, true);
         (run, results)
     });
@@ -227,9 +227,9 @@ fn paused_holder(seed: u64, fencing: bool) -> (SimRun, Results) {
         fault: Fault::pause(Selector::Holder),
         when: None,
     }];
-    let options =
-        Options::Lock(lock::Options { fencing, work: Duration::from_millis(200), ..lock::Options::default() });
-    let run = world.run(&plan, &quorum_config(seed, 2, 2), &mut *workload(&plan, options.clone()));
+    let work = Duration::from_millis(200);
+    let options = Chosen::new(&lock::Plug, &[("fencing", fencing.into()), ("work", work.into())]);
+    let run = world.run(&plan, &quorum_config(seed, 2, 2), &mut *workload(&plan, &options));
     let results = judge(&run, &options, false);
     (run, results)
 }

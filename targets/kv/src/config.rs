@@ -36,6 +36,15 @@ impl Config {
         }
     }
 
+    /// How many nodes the cluster has.
+    pub fn nodes(&self) -> u16 {
+        match self {
+            Config::Paxos(paxos) => paxos.nodes,
+            Config::Quorum(quorum) => quorum.nodes,
+            Config::PrimaryBackup(primary_backup) => primary_backup.nodes,
+        }
+    }
+
     /// The mode's name: `paxos`, `quorum`, `primary-backup`.
     pub fn mode(&self) -> &'static str {
         match self {

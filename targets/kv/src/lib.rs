@@ -4,6 +4,7 @@
 pub mod api;
 pub mod bugs;
 pub mod config;
+pub mod kit;
 pub mod paxos;
 pub mod primary_backup;
 pub mod quorum;

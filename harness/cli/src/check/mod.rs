@@ -48,7 +48,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     reading: Reading,
     /// How long judging may take [default: 60s, or what the run's scenario says]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duress_plug::duration::read)]
     budget_time: Option<Duration>,
     /// How much memory searches may use, such as 512MiB [default: 1GiB, or what the scenario says]
     #[arg(long, value_name = "SIZE", value_parser = input::size)]

@@ -4,38 +4,14 @@ use std::time::Duration;
 
 use duress_fault::{Fault, Grudge, Selector, Sides, Trigger};
 use duress_history::{Event, EventKind, FaultEvent, Host, Phase, Stage};
-use duress_scenario::{Scenario, Target, Workload};
+use duress_scenario::Workload;
 use duress_sim::Timed;
 
-/// Whether a scenario file can say this. Fewer nodes may be too few for the target's options.
-pub(super) fn possible(scenario: &Scenario) -> bool {
-    Scenario::parse(&scenario.to_yaml(), "candidate", &[]).as_ref() == Ok(scenario)
-}
-
+/// Fewer slots. A slot's pace stays what it was.
 pub(super) fn set_concurrency(workload: &mut Workload, count: u16) {
-    match workload {
-        Workload::Register(register) => {
-            // A slot's pace stays what it was.
-            register.rate = register.rate.map(|rate| rate * f64::from(count) / f64::from(register.concurrency));
-            register.concurrency = count;
-        }
-        Workload::Lock(lock) => lock.concurrency = count,
-        Workload::Set(set) => {
-            set.rate = set.rate.map(|rate| rate * f64::from(count) / f64::from(set.concurrency));
-            set.concurrency = count;
-        }
-    }
-}
-
-pub(super) fn set_nodes(target: &mut Target, nodes: u16) {
-    match target {
-        Target::Paxos(paxos) => paxos.nodes = nodes,
-        Target::PrimaryBackup(primary_backup) => primary_backup.nodes = nodes,
-        Target::Quorum(quorum) => {
-            quorum.nodes = nodes;
-            quorum.replicas = quorum.replicas.min(nodes);
-        }
-    }
+    let before = f64::from(workload.concurrency());
+    workload.set_rate(workload.rate().map(|rate| rate * f64::from(count) / before));
+    workload.set_concurrency(count);
 }
 
 /// Leaves out hosts that are gone; whether anything of the fault is left.

@@ -18,7 +18,7 @@ use duress_machine::Machine;
 use duress_machine::client::{self, Policy};
 use duress_seed::Seed;
 use duress_sim::{Done, Ended, Service, SimPlan, SimRun, Timed, Typed, Watch, World};
-use duress_workloads::{Generator, Options, Workload, register};
+use duress_workloads::{Chosen, Generator, Size, register};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 const SET: &str = "set/";
@@ -144,19 +144,17 @@ impl<M: Bundled> Service<M> for Kv {
 /// The generator of a register workload of about so many operations over the plan's time.
 pub fn registers(plan: &SimPlan, ops: u64) -> Box<dyn Generator> {
     let rate = ops as f64 / plan.time.as_secs_f64();
-    let options = register::Options { keys: 2, ops_per_key: 60, rate: Some(rate), ..register::Options::default() };
-    workload(plan, Options::Register(options))
+    let options = [("keys", 2.into()), ("ops_per_key", 60.into()), ("rate", rate.into())];
+    workload(plan, &Chosen::new(&register::Plug, &options))
 }
 
-pub fn workload(plan: &SimPlan, options: Options) -> Box<dyn Generator> {
-    let config =
-        duress_workloads::Config { nodes: plan.nodes.len(), concurrency: plan.concurrency, time: plan.time, options };
-    Workload::new(config, plan.seed).generator
+pub fn workload(plan: &SimPlan, chosen: &Chosen) -> Box<dyn Generator> {
+    chosen.generator(&Size { nodes: plan.nodes.len(), concurrency: plan.concurrency, time: plan.time }, plan.seed)
 }
 
 /// What a run is judged by.
-pub fn judge(run: &SimRun, options: &Options, leads: bool) -> Results {
-    let mut checkers = options.checkers(1, true);
+pub fn judge(run: &SimRun, chosen: &Chosen, leads: bool) -> Results {
+    let mut checkers = chosen.checkers(1, true);
     if leads {
         checkers.push(Box::new(duress_checkers::split_brain::SplitBrain));
     }
@@ -164,8 +162,8 @@ pub fn judge(run: &SimRun, options: &Options, leads: bool) -> Results {
     check_all(&run, &checkers, &Settings::default())
 }
 
-pub fn register_options() -> Options {
-    Options::Register(register::Options::default())
+pub fn register_options() -> Chosen {
+    Chosen::new(&register::Plug, &[])
 }
 
 /// Faults of the common kinds, drawn from the seed for the plan's time.
