@@ -57,8 +57,16 @@ fn backup(failover: Failover, views: &[u64], view: u64, position: Position) -> H
     for (index, made_in) in (1..).zip(views) {
         let entries = vec![Entry { view: *made_in, command: Command::Noop }];
         let primary = (*made_in % 3) as u16;
-        let append =
-            Message::Append { view: *made_in, life: 1, active: false, previous, entries, last: index, commit: 0, probe: 0 };
+        let append = Message::Append {
+            view: *made_in,
+            life: 1,
+            active: false,
+            previous,
+            entries,
+            last: index,
+            commit: 0,
+            probe: 0,
+        };
         n2.message(primary, append);
         assert_eq!(matched(&n2.durable()), Some(index));
         previous = Position { view: *made_in, index };
