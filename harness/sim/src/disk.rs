@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// A record, and how many records before it were known to be durable when it was written.
+/// A record, and how many records of the log are durable wherever it is found: those that were when
+/// it was written, or all that replaced an earlier log together with it.
 #[derive(Clone, Debug)]
 struct Written<R> {
     record: R,
@@ -197,8 +198,8 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
                 Write::Rewrite(records) => {
                     self.log.clear();
                     self.flipped.clear();
-                    let written = |(at, record)| Written { record, synced: at as u32 };
-                    self.log.extend(records.into_iter().enumerate().map(written));
+                    let synced = records.len() as u32;
+                    self.log.extend(records.into_iter().map(|record| Written { record, synced }));
                 }
             }
         }
@@ -299,13 +300,20 @@ impl<R: Clone + Serialize + DeserializeOwned> Disk<R> {
 
     /// The log's bytes, and where each record starts.
     fn bytes(&self) -> (Vec<u8>, Vec<usize>) {
+        let encode = |written: &Written<R>, synced: usize, bytes: &mut Vec<u8>| {
+            wal::encode(&written.record, synced as u64, bytes)
+                .expect("records of the bundled machines are plain data of bounded size");
+        };
         let mut bytes = Vec::new();
         let mut starts = vec![0];
         for written in &self.log {
-            let synced = starts.get(written.synced as usize).copied().unwrap_or_default();
-            wal::encode(&written.record, synced as u64, &mut bytes)
-                .expect("records of the bundled machines are plain data of bounded size");
+            encode(written, 0, &mut bytes);
             starts.push(bytes.len());
+        }
+        // A mark has the same length whatever it says, but may be of what stands behind it.
+        bytes.clear();
+        for written in &self.log {
+            encode(written, starts.get(written.synced as usize).copied().unwrap_or_default(), &mut bytes);
         }
         (bytes, starts)
     }
@@ -497,10 +505,13 @@ mod tests {
                 other => panic!("{other:?}"),
             }
             disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[2]));
-            disk.rewrite(vec![5]);
+            disk.rewrite(vec![5, 6, 7]);
             disk.sync();
             disk.synced();
-            assert_eq!(disk.start(wal::recover).1, Some(vec![5]));
+            assert_eq!(disk.start(wal::recover).1, Some(vec![5, 6, 7]));
+            // What replaced a log in one piece can't be torn, to its last record.
+            disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[3]));
+            assert_eq!(disk.start(wal::recover).1, None);
         }
         assert!(damaged > 150, "{damaged} of 200");
     }
