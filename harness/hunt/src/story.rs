@@ -237,7 +237,7 @@ pub fn noted(event: &Event) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use duress_history::Function;
+    use duress_history::{Function, Value};
 
     use super::*;
 

@@ -11,7 +11,8 @@ use duress_seed::Decision;
 
 use crate::fleet::{Held, Logs, Store};
 
-/// A record, and how many records before it were known to be durable when it was written.
+/// A record, and how many records of the log are durable wherever it is found: those that were when
+/// it was written, or all that replaced an earlier log together with it.
 #[derive(Debug)]
 struct Written {
     record: Held,
@@ -182,8 +183,8 @@ impl Disk {
                 Write::Rewrite(records) => {
                     self.log.drain(..).for_each(|written| logs.free(written.record));
                     self.flipped.clear();
-                    let written = |(at, record)| Written { record, synced: at as u32 };
-                    self.log.extend(records.into_iter().enumerate().map(written));
+                    let synced = records.len() as u32;
+                    self.log.extend(records.into_iter().map(|record| Written { record, synced }));
                 }
             }
         }
@@ -296,9 +297,14 @@ impl Disk {
         let mut bytes = Vec::new();
         let mut starts = vec![0];
         for written in &self.log {
+            logs.encode(&written.record, 0, &mut bytes);
+            starts.push(bytes.len());
+        }
+        // A mark has the same length whatever it says, but may be of what stands behind it.
+        bytes.clear();
+        for written in &self.log {
             let synced = starts.get(written.synced as usize).copied().unwrap_or_default();
             logs.encode(&written.record, synced as u64, &mut bytes);
-            starts.push(bytes.len());
         }
         (bytes, starts)
     }
@@ -554,9 +560,12 @@ mod tests {
                 other => panic!("{other:?}"),
             }
             disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[2]), &logs);
-            disk.rewrite(logs.all([5]));
+            disk.rewrite(logs.all([5, 6, 7]));
             sync(&mut disk, &mut logs);
-            assert_eq!(start(&mut disk, &mut logs).1, Some(vec![5]));
+            assert_eq!(start(&mut disk, &mut logs).1, Some(vec![5, 6, 7]));
+            // What replaced a log in one piece can't be torn, to its last record.
+            disk.harm(DiskHarm::BitFlip, Seed(seed).decide(&[3]), &logs);
+            assert_eq!(start(&mut disk, &mut logs).1, None);
         }
         assert!(damaged > 150, "{damaged} of 200");
     }

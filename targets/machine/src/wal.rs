@@ -3,8 +3,12 @@
 //! A record is framed as `length: u32, checksum: u32, synced: u64, payload`, little-endian. The
 //! payload is the record in postcard; the checksum is a CRC-32 of everything else in the frame. A
 //! zero length ends the log, so a file may be preallocated with zeros. `synced` is how many bytes
-//! of the log were known to be durable when the record was written: it tells a batch that a power
-//! cut tore (nothing in it was durable yet) from damage to data that once was. Shared by every
+//! of the log are known to be durable wherever the record is found: it tells a batch that a power
+//! cut tore (nothing in it was durable yet) from damage to data that once was. For an appended
+//! record that is what had been synced before it was written; for those of a log that replaced
+//! another in one piece it is all of them, since it is found only if it was durable before. Damage
+//! behind the last byte that any record vouches for, which is the latest batch that was appended,
+//! can't be told from a torn write, and is taken for one. Shared by every
 //! driver: what a crash leaves behind is judged by the same code in the simulator as on a real
 //! disk.
 
@@ -27,6 +31,26 @@ pub enum EncodeError {
     /// The record refused to be serialized.
     #[error("a log record can't be encoded: {0}")]
     Postcard(#[from] postcard::Error),
+}
+
+/// The bytes of a log that replaces another in one piece, and is not found before all of it is
+/// durable: each record vouches for all of them.
+pub fn encode_whole<R: Serialize>(records: &[R]) -> Result<Vec<u8>, EncodeError> {
+    let mut bytes = Vec::new();
+    let mut starts = Vec::with_capacity(records.len());
+    for record in records {
+        starts.push(bytes.len());
+        encode(record, 0, &mut bytes)?;
+    }
+    let synced = (bytes.len() as u64).to_le_bytes();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    for (start, end) in starts.iter().zip(ends) {
+        let (header, payload) = bytes[*start..end].split_at_mut(HEADER);
+        let length = [header[0], header[1], header[2], header[3]];
+        header[4..8].copy_from_slice(&checksum(&length, &synced, payload).to_le_bytes());
+        header[8..].copy_from_slice(&synced);
+    }
+    Ok(bytes)
 }
 
 /// Appends one framed record to `buffer`, which is left as it was on an error. `synced` is the
@@ -71,7 +95,7 @@ pub enum Tail {
 /// The log is damaged in a way that no crash explains.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Damage {
-    /// A later record says that this one was durable, so data that was promised is lost.
+    /// Another record says that this one was durable, so data that was promised is lost.
     #[error(
         "log record {record} at byte {offset} was durable once and is damaged now: the record at byte {next} says so"
     )]
@@ -80,7 +104,7 @@ pub enum Damage {
         record: usize,
         /// Where it starts.
         offset: usize,
-        /// Where the later record stands.
+        /// Where the other record stands.
         next: usize,
     },
     /// The checksum is right but the contents mean nothing: another version or another program.
@@ -100,9 +124,13 @@ pub enum Damage {
 pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage> {
     let mut records = Vec::new();
     let mut offset = 0;
+    let mut vouched = Vouched::default();
     loop {
         match frame(bytes, offset) {
-            Frame::Good { payload, next, .. } => {
+            Frame::Good { payload, synced, next } => {
+                if synced > vouched.bytes {
+                    vouched = Vouched { bytes: synced, by: offset };
+                }
                 let record = postcard::from_bytes(payload).map_err(|e| Damage::Undecodable {
                     record: records.len(),
                     offset,
@@ -113,9 +141,9 @@ pub fn recover<R: DeserializeOwned>(bytes: &[u8]) -> Result<Recovered<R>, Damage
             }
             Frame::End => {
                 let tail = if bytes[offset..].iter().all(|b| *b == 0) { Tail::Clean } else { Tail::Torn };
-                return finish(bytes, records, offset, tail);
+                return finish(bytes, records, offset, tail, vouched);
             }
-            Frame::Bad => return finish(bytes, records, offset, Tail::Torn),
+            Frame::Bad => return finish(bytes, records, offset, Tail::Torn, vouched),
         }
     }
 }
@@ -140,7 +168,23 @@ pub fn recover_unchecked<R: DeserializeOwned>(bytes: &[u8]) -> Recovered<R> {
     Recovered { records, length: offset, tail: if clean { Tail::Clean } else { Tail::Torn } }
 }
 
-fn finish<R>(bytes: &[u8], records: Vec<R>, offset: usize, tail: Tail) -> Result<Recovered<R>, Damage> {
+/// How many bytes were durable, and the first record that says so.
+#[derive(Clone, Copy, Default)]
+struct Vouched {
+    bytes: u64,
+    by: usize,
+}
+
+fn finish<R>(
+    bytes: &[u8],
+    records: Vec<R>,
+    offset: usize,
+    tail: Tail,
+    vouched: Vouched,
+) -> Result<Recovered<R>, Damage> {
+    if vouched.bytes > offset as u64 {
+        return Err(Damage::Middle { record: records.len(), offset, next: vouched.by });
+    }
     if tail == Tail::Torn {
         let outlived = |at: &usize| matches!(frame(bytes, *at), Frame::Good { synced, .. } if synced > offset as u64);
         if let Some(next) = (offset + 1..bytes.len().saturating_sub(HEADER)).find(outlived) {
@@ -253,6 +297,36 @@ mod tests {
         bytes[second + HEADER + 1] ^= 1;
         let damage = recover::<Vec<u8>>(&bytes).unwrap_err();
         assert_eq!(damage, Damage::Middle { record: 1, offset: second, next: second + HEADER + 4 });
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_anywhere_in_a_log_that_was_written_whole_is_damage() {
+        let records = [b"one".to_vec(), Vec::new(), b"three".to_vec()];
+        let whole = encode_whole(&records).unwrap();
+        assert_eq!(whole.len(), log(&records).len());
+        for more in [0, 40] {
+            let mut bytes = whole.clone();
+            bytes.resize(whole.len() + more, 0);
+            let found = recover::<Vec<u8>>(&bytes).unwrap();
+            assert_eq!((&found.records[..], found.length, found.tail), (&records[..], whole.len(), Tail::Clean));
+            for bit in 0..whole.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(recover::<Vec<u8>>(&flipped).is_err(), "bit {bit}");
+            }
+            let first = HEADER + 4;
+            for cut in first..whole.len() {
+                let mut short = bytes[..cut].to_vec();
+                short.resize(cut + more, 0);
+                assert!(recover::<Vec<u8>>(&short).is_err() || bytes.starts_with(&short), "cut at {cut}");
+            }
+        }
+        // What is appended to it is torn or not, as everywhere.
+        let mut bytes = whole.clone();
+        encode(&b"four".to_vec(), whole.len() as u64, &mut bytes).unwrap();
+        bytes.pop();
+        let found = recover::<Vec<u8>>(&bytes).unwrap();
+        assert_eq!((found.records.len(), found.length, found.tail), (3, whole.len(), Tail::Torn));
     }
 
     #[test]

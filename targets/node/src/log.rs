@@ -188,10 +188,7 @@ impl Log {
     /// Replaces the whole log by `records`, durably and atomically. What was appended and not yet
     /// written is dropped with the rest of the old log.
     pub fn rewrite<R: Serialize>(&mut self, records: &[R]) -> Result<(), LogError> {
-        let mut bytes = Vec::new();
-        for record in records {
-            wal::encode(record, 0, &mut bytes)?;
-        }
+        let mut bytes = wal::encode_whole(records)?;
         let length = bytes.len() as u64;
         if length > MAX_LOG {
             return Err(LogError::Full { path: self.path.clone() });
@@ -316,6 +313,28 @@ mod tests {
         log.append(&vec![9_u8]).unwrap();
         log.sync().unwrap();
         drop(log);
+        assert_eq!(open(directory.path()).1, [vec![7; 9], vec![8], vec![9]]);
+    }
+
+    #[test]
+    fn damage_anywhere_in_a_log_that_replaced_another_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(directory.path());
+        log.rewrite(&[vec![7_u8; 9], vec![8], vec![9]]).unwrap();
+        let length = log.durable_length();
+        drop(log);
+        let path = directory.path().join("log");
+        let whole = fs::read(&path).unwrap();
+        for place in 0..length as usize {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let found = Log::open::<Record>(directory.path());
+            assert!(matches!(found, Err(LogError::Damaged { .. })), "byte {place}: {found:?}");
+            // And nothing was cut off: once the damage is mended, all is there.
+            assert_eq!(fs::read(&path).unwrap(), bytes, "byte {place}");
+        }
+        fs::write(&path, &whole).unwrap();
         assert_eq!(open(directory.path()).1, [vec![7; 9], vec![8], vec![9]]);
     }
 

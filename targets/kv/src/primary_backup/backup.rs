@@ -145,10 +145,16 @@ impl PrimaryBackup {
         self.journal.when_durable(Effect::Send { to: from, message }, effects);
     }
 
-    /// Replaces log and state.
+    /// Takes over the primary's state, and what stands behind it in this log if they join. One
+    /// rewrite holds both, so a crash leaves the log as it was or as it is now.
     fn install(&mut self, store: Store, view: u64, effects: &mut Effects<Self>) {
         let (index, digest) = (store.index(), store.digest());
-        self.log = Log::from_snapshot(store, view);
+        if self.reset {
+            // This log parts from the primary's in what has been applied, which is to be forgotten.
+            self.log = Log::from_snapshot(store, view);
+        } else {
+            self.log.install(store, view);
+        }
         self.rewrite(effects);
         self.verified = index;
         self.reset = false;

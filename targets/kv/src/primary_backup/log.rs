@@ -58,6 +58,24 @@ impl Log {
         Log { store, base, ..Log::default() }
     }
 
+    /// Puts a snapshot in the place of everything up to its last entry, made in `view`.
+    ///
+    /// If the log has that entry, what stands behind it stays: it may have been acknowledged in
+    /// an earlier view or life, and be committed because of that, so a majority must not come to
+    /// be without it (as in InstallSnapshot of Ongaro and Ousterhout's Raft, 2014, figure 13). If
+    /// the log hasn't, the primary's has nothing of what stands there, and has all that was ever
+    /// committed: it goes.
+    pub(super) fn install(&mut self, store: Store, view: u64) {
+        let index = store.index();
+        if index < self.applied() || self.view_at(index) != Some(view) {
+            *self = Log::from_snapshot(store, view);
+            return;
+        }
+        self.entries.drain(..(index - self.base.index) as usize);
+        self.base = Position { view, index };
+        self.store = store;
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }

@@ -13,7 +13,10 @@ pub struct Hand<M: Machine> {
     me: NodeId,
     now: Duration,
     writes: u64,
+    /// Everything written.
     records: Vec<M::Record>,
+    /// What of it is durable.
+    synced: Vec<M::Record>,
 }
 
 impl<M: Machine> Hand<M> {
@@ -21,7 +24,8 @@ impl<M: Machine> Hand<M> {
     pub fn new(config: M::Config, me: u16) -> Self {
         let me = NodeId(me);
         let machine = M::new(&config, me);
-        let mut hand = Hand { machine, config, me, now: Duration::from_secs(1000), writes: 0, records: Vec::new() };
+        let now = Duration::from_secs(1000);
+        let mut hand = Hand { machine, config, me, now, writes: 0, records: Vec::new(), synced: Vec::new() };
         hand.input(Input::Started { recovered: Vec::new() });
         hand.durable();
         hand
@@ -35,6 +39,12 @@ impl<M: Machine> Hand<M> {
         let mut effects = self.input(Input::Started { recovered });
         effects.extend(self.durable());
         effects
+    }
+
+    /// Another life, without what was not durable.
+    pub fn power_loss(&mut self) -> Vec<Effect<M>> {
+        self.records.clone_from(&self.synced);
+        self.restart()
     }
 
     pub fn input(&mut self, input: Input<M>) -> Vec<Effect<M>> {
@@ -60,6 +70,7 @@ impl<M: Machine> Hand<M> {
     /// Everything written is on the disk.
     pub fn durable(&mut self) -> Vec<Effect<M>> {
         let through = self.writes;
+        self.synced.clone_from(&self.records);
         self.input(Input::Durable { through })
     }
 
