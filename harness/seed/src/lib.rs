@@ -15,7 +15,7 @@ mod stream;
 
 use std::time::Duration;
 
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 pub use stream::Stream;
 
@@ -125,15 +125,10 @@ impl Decision {
     }
 }
 
-/// The indices `0..n` in an order that is a function of `seed` and `key` (Fisher–Yates).
+/// The indices `0..n` in an order that is a function of `seed` and `key`.
 pub fn shuffled(seed: Seed, key: &[u64], n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    let mut step_key = key.to_vec();
-    step_key.push(0);
-    for i in (1..n).rev() {
-        *step_key.last_mut().expect("the key has just been extended") = i as u64;
-        order.swap(i, seed.decide(&step_key).below(i as u64 + 1) as usize);
-    }
+    order.shuffle(&mut seed.decide(key).stream());
     order
 }
 
@@ -196,6 +191,13 @@ mod tests {
         let mut stream = d.stream();
         let mixed = (stream.random_range(0..=999u64), stream.random_bool(0.5), stream.random::<f64>());
         assert_eq!(mixed, (981, false, 0.9960213501800805));
+        // By a Python transcript of the algorithm that `rand` documents.
+        assert_eq!(shuffled(Seed(42), &[], 8), [0, 2, 3, 4, 5, 6, 1, 7]);
+        let thirty = [
+            18, 0, 15, 11, 6, 24, 27, 22, 28, 4, 10, 14, 21, 16, 23, 9, 2, 1, 19, 7, 25, 12, 13, 3, 29, 26, 5, 17, 20,
+            8,
+        ];
+        assert_eq!(shuffled(Seed(42), &[5], 30), thirty);
     }
 
     #[test]
