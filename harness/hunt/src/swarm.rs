@@ -94,7 +94,7 @@ impl Draw {
     /// A duration on a logarithmic scale: short ones are as likely as long ones.
     fn scale(&self, about: u64, what: u64, low: Duration, high: Duration) -> Duration {
         let ratio = high.as_secs_f64() / low.as_secs_f64().max(1e-9);
-        round(low.mul_f64(ratio.max(1.0).powf(self.decide(about, what).unit())))
+        round(low.mul_f64(self.decide(about, what).log_uniform(1.0, ratio)))
     }
 
     /// Some of these, at least one if there is any; each is left out half the time.

@@ -7,8 +7,17 @@
 //!
 //! The hash is XXH3 (64 bit), whose values are fixed by its specification: they are the same on
 //! every platform and in every release.
+//!
+//! What needs more than one number of a decision, or more of `rand` than a number, takes the
+//! decision's [`Stream`]: a small generator that belongs to this one decision.
+
+mod stream;
 
 use std::time::Duration;
+
+use rand::seq::{IndexedRandom, SliceRandom};
+
+pub use stream::Stream;
 
 /// Keys of at most so many words are decided quickly.
 const SHORT_KEY: usize = 8;
@@ -81,49 +90,126 @@ impl Decision {
         low + Duration::from_nanos(self.below(span + 1))
     }
 
+    /// A generator of `rand` that this decision seeds. It begins with the decision itself, so a
+    /// decision and its stream are two readings of the same bits.
+    #[inline]
+    pub fn stream(self) -> Stream {
+        Stream::new(self.0)
+    }
+
     /// A number of the standard normal distribution (mean 0, deviation 1), by Box and Muller's
     /// transform of the two halves of the bits; at most 6.7 either way.
+    ///
+    /// The same on every platform: what is computed here comes from `libm`, not from the system.
     pub fn normal(self) -> f64 {
         let (radius, angle) = ((self.0 >> 32) as f64 + 1.0, (self.0 & 0xffff_ffff) as f64);
         let scale = 1.0 / (1u64 << 32) as f64;
-        (-2.0 * (radius * scale).ln()).sqrt() * (std::f64::consts::TAU * angle * scale).cos()
+        (-2.0 * libm::log(radius * scale)).sqrt() * libm::cos(std::f64::consts::TAU * angle * scale)
     }
 
     /// By how much a number of the Pareto distribution of shape 3 exceeds its least, scaled so that
-    /// this is 1 in the mean: mostly small, now and then very large.
+    /// this is 1 in the mean: mostly small, now and then very large. The same on every platform.
     pub fn pareto(self) -> f64 {
-        2.0 * (1.0 / (1.0 - self.unit()).cbrt() - 1.0)
+        2.0 * (1.0 / libm::cbrt(1.0 - self.unit()) - 1.0)
+    }
+
+    /// A number from `low` to `high`, both above zero, of which the logarithm is evenly distributed:
+    /// small ones are as likely as large ones. The same on every platform.
+    pub fn log_uniform(self, low: f64, high: f64) -> f64 {
+        low * libm::pow((high / low).max(1.0), self.unit())
     }
 
     /// One element of a slice, or nothing of an empty one.
     pub fn pick<T>(self, from: &[T]) -> Option<&T> {
-        from.get(self.below(from.len() as u64) as usize)
+        from.choose(&mut self.stream())
     }
 }
 
-/// The indices `0..n` in an order that is a function of `seed` and `key` (Fisher–Yates).
+/// The indices `0..n` in an order that is a function of `seed` and `key`.
 pub fn shuffled(seed: Seed, key: &[u64], n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    let mut step_key = key.to_vec();
-    step_key.push(0);
-    for i in (1..n).rev() {
-        *step_key.last_mut().expect("the key has just been extended") = i as u64;
-        order.swap(i, seed.decide(&step_key).below(i as u64 + 1) as usize);
-    }
+    order.shuffle(&mut seed.decide(key).stream());
     order
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng as _, RngExt as _};
+
     use super::*;
 
     #[test]
     fn decisions_are_pinned() {
-        // A change here changes what every stored seed means.
-        assert_eq!(Seed(1).decide(&[1, 2]).bits(), Seed(1).decide(&[1, 2]).bits());
-        assert_ne!(Seed(1).decide(&[1, 2]), Seed(2).decide(&[1, 2]));
-        assert_ne!(Seed(1).decide(&[1, 2]), Seed(1).decide(&[2, 1]));
-        assert_eq!(shuffled(Seed(42), &[], 8), shuffled(Seed(42), &[], 8));
+        // A change here changes what every stored seed means. The values are those of another
+        // implementation of XXH3 (Python's xxhash), of the words' little-endian bytes.
+        let (short, long): (Vec<u64>, Vec<u64>) = ((0..8).collect(), (0..40).collect());
+        for (seed, key, bits) in [
+            (0, &[][..], 0x2d06_8005_38d3_94c2),
+            (1, &[1, 2], 0xfb54_cb63_22be_3888),
+            (2, &[1, 2], 0x6e2f_e159_ca45_eacb),
+            (1, &[2, 1], 0x07ee_86c2_8144_6bef),
+            (42, &short, 0x849d_2144_5e10_c291),
+            (u64::MAX, &[u64::MAX], 0xda8f_77a4_d5c3_99ea),
+            (u64::MAX, &long, 0xe62f_7722_de0d_48c3),
+        ] {
+            assert_eq!(Seed(seed).decide(key).bits(), bits, "seed {seed}, key {key:?}");
+        }
+        assert_eq!(Seed(1).derive("nemesis"), Seed(0xdcce_9d4e_84e6_000b));
+        assert_eq!(Seed(42).derive("workload"), Seed(0xc71f_cea0_ebf3_c0ac));
+    }
+
+    #[test]
+    fn readings_are_pinned() {
+        let d = Seed(1).decide(&[1, 2]);
+        assert_eq!((d.below(10), d.below(1_000_000)), (9, 981_762));
+        assert_eq!(d.between(Duration::ZERO, Duration::from_secs(1)).as_nanos(), 981762612);
+        // Exactly, since these are what platforms' own functions disagree on in the last digit.
+        let drawn = |i| {
+            let d = Seed(5).decide(&[i]);
+            [d.unit(), d.normal(), d.pareto(), d.log_uniform(0.001, 10.0)]
+        };
+        assert_eq!(drawn(0), [0.23807573745994082, -1.0924101465169247, 0.18974088826775182, 0.008959895610591073]);
+        assert_eq!(drawn(1), [0.5218831336104858, 0.41292251945300124, 0.5577139618701752, 0.12232987569899319]);
+        assert_eq!(drawn(2), [0.8277232631071543, 0.2490666270683077, 1.594356226529304, 2.045940749737537]);
+    }
+
+    #[test]
+    fn streams_and_what_rand_makes_of_them_are_pinned() {
+        let draw = |from: u64, n| {
+            let mut stream = Decision(from).stream();
+            (0..n).map(|_| stream.next_u64()).collect::<Vec<u64>>()
+        };
+        // SplitMix64's known values for the state 0, after the decision itself.
+        assert_eq!(draw(0, 3), [0, 0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        let d = Seed(1).decide(&[1, 2]);
+        let words = [0xfb54_cb63_22be_3888, 0x84fe_cb9c_da42_db14, 0xfefb_4155_2426_51c4, 0x65aa_6379_3f3b_1e31];
+        assert_eq!(draw(d.bits(), 4), words);
+        let mut bytes = [0; 11];
+        d.stream().fill_bytes(&mut bytes);
+        assert_eq!((&bytes[..8], &bytes[8..]), (&words[0].to_le_bytes()[..], &words[1].to_le_bytes()[..3]));
+
+        let mut stream = d.stream();
+        let mixed = (stream.random_range(0..=999u64), stream.random_bool(0.5), stream.random::<f64>());
+        assert_eq!(mixed, (981, false, 0.9960213501800805));
+        // By a Python transcript of the algorithm that `rand` documents.
+        assert_eq!(shuffled(Seed(42), &[], 8), [0, 2, 3, 4, 5, 6, 1, 7]);
+        let thirty = [
+            18, 0, 15, 11, 6, 24, 27, 22, 28, 4, 10, 14, 21, 16, 23, 9, 2, 1, 19, 7, 25, 12, 13, 3, 29, 26, 5, 17, 20,
+            8,
+        ];
+        assert_eq!(shuffled(Seed(42), &[5], 30), thirty);
+    }
+
+    #[test]
+    fn the_first_number_of_a_stream_is_the_decisions_own() {
+        let of: Vec<u64> = (0..11).collect();
+        for i in 0..10_000 {
+            let d = Seed(8).decide(&[i]);
+            assert_eq!(d.pick(&of), Some(&d.below(11)));
+            assert_eq!(d.stream().random_range(0..1_000_003), d.below(1_000_003));
+            assert_eq!(d.stream().random::<f64>(), d.unit());
+        }
+        assert_eq!(Seed(8).decide(&[]).pick::<u64>(&[]), None);
     }
 
     #[test]
@@ -179,6 +265,8 @@ mod tests {
         assert!(off < bound, "normal: {off}");
         let off = distance(Decision::pareto, |x| 1.0 - (1.0 + x / 2.0).powi(-3));
         assert!(off < bound, "Pareto: {off}");
+        let off = distance(|d| d.log_uniform(0.5, 32.0), |x| (x / 0.5).log2() / 6.0);
+        assert!(off < bound, "log-uniform: {off}");
         assert!(distance(Decision::unit, normal) > bound, "and the test can tell");
     }
 
@@ -187,5 +275,14 @@ mod tests {
         let mut order = shuffled(Seed(9), &[4], 100);
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_order_is_as_likely() {
+        let mut seen = std::collections::BTreeMap::new();
+        for i in 0..24_000 {
+            *seen.entry(shuffled(Seed(10), &[i], 4)).or_insert(0) += 1;
+        }
+        assert!(seen.len() == 24 && seen.values().all(|count| (850..1150).contains(count)), "{seen:?}");
     }
 }

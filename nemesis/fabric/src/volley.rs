@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{MsgFlags, SockaddrIn, recvmsg};
 use nix::sys::time::TimeSpec;
+use rand::Rng as _;
 
 use crate::probe::{Prober, arrival, since_epoch};
 
@@ -214,14 +215,10 @@ impl Track {
 
 /// A datagram: its number, and bytes that no other datagram has.
 fn encode(round: u64, from: usize, to: usize, shot: u32, size: usize) -> Vec<u8> {
-    let mut bytes = shot.to_le_bytes().to_vec();
-    let mut word = 0;
-    while bytes.len() < size {
-        let filler = Seed(round).decide(&[from as u64, to as u64, u64::from(shot), word]);
-        bytes.extend(filler.bits().to_le_bytes());
-        word += 1;
-    }
-    bytes.truncate(size);
+    let mut bytes = vec![0; size];
+    let (number, filler) = bytes.split_at_mut(size_of::<u32>());
+    number.copy_from_slice(&shot.to_le_bytes());
+    Seed(round).decide(&[from as u64, to as u64, u64::from(shot)]).stream().fill_bytes(filler);
     bytes
 }
 

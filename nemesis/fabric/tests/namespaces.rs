@@ -7,7 +7,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,44 +33,7 @@ const TESTS: &[(&str, fn())] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        for (name, _) in TESTS.iter().chain(harms::TESTS) {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let all: Vec<_> = TESTS.iter().chain(harms::TESTS).collect();
-    let is_chosen = |name: &str| if exact { name == filter } else { name.contains(filter) };
-    let chosen: Vec<_> = all.iter().filter(|(name, _)| is_chosen(name)).collect();
-    let filtered_out = all.len() - chosen.len();
-    println!("\nrunning {} tests", chosen.len());
-    if let Err(reason) = network::enter_namespaces() {
-        let required = std::env::var_os("CI").is_some();
-        eprintln!("SKIPPED: none of the tests between real namespaces ran: {reason}");
-        let (word, ignored) = if required { ("FAILED", 0) } else { ("ok", chosen.len()) };
-        println!(
-            "\ntest result: {word}. 0 passed; {} failed; {ignored} ignored; 0 measured; {filtered_out} filtered out; finished in 0.00s\n",
-            chosen.len() - ignored
-        );
-        return if required { ExitCode::from(101) } else { ExitCode::SUCCESS };
-    }
-    let started = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &chosen {
-        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += usize::from(!passed);
-    }
-    println!(
-        "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {filtered_out} filtered out; finished in {:.2}s\n",
-        if failed == 0 { "ok" } else { "FAILED" },
-        chosen.len() - failed,
-        started.elapsed().as_secs_f64()
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    duress_trials::run(&[TESTS, harms::TESTS].concat(), network::enter_namespaces)
 }
 
 fn ports(links: &Links) -> Vec<PortId> {

@@ -2,7 +2,7 @@
 //!
 //! A program of its own rather than libtest's, because a sandbox needs a single-threaded start.
 //! Each case is a process, so that it can't disturb the next, and runs as the user who started
-//! the tests; if that is root, once more as nobody. Output and filter are those of libtest.
+//! the tests; if that is root, once more as nobody.
 
 mod cases;
 mod inside;
@@ -12,8 +12,8 @@ use std::env;
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::time::Instant;
 
+use duress_trials::Case;
 use nix::unistd::{alarm, geteuid};
 
 /// The user that owns nothing, by convention (user_namespaces(7)).
@@ -37,67 +37,33 @@ fn main() -> ExitCode {
         ["inside", what, rest @ ..] => inside::main(what, rest),
         ["node", what] => node::main(what),
         ["victim", path] => cases::victim(path),
-        options => run_all(options),
+        _ => run_all(),
     }
 }
 
-fn run_all(options: &[&str]) -> ExitCode {
-    let filter = options.iter().find(|option| !option.starts_with('-')).copied().unwrap_or("");
+fn run_all() -> ExitCode {
     let users: &[(&str, Option<u32>)] =
         if geteuid().is_root() { &[("", None), ("::as_nobody", Some(NOBODY))] } else { &[("", None)] };
-    let wanted: Vec<_> = users
-        .iter()
-        .flat_map(|(suffix, user)| cases::ALL.iter().map(move |case| (case, format!("{}{suffix}", case.name), *user)))
-        .filter(|(_, full_name, _)| full_name.contains(filter))
-        .collect();
-    if options.contains(&"--list") {
-        wanted.iter().for_each(|(_, full_name, _)| println!("{full_name}: test"));
-        return ExitCode::SUCCESS;
-    }
-
-    println!("\nrunning {} tests", wanted.len());
-    let missing: Vec<_> = users.iter().filter_map(|(_, user)| Some((*user, missing(*user)?))).collect();
-    for (user, what) in &missing {
-        println!(
-            "SKIPPED: what runs as {} needs more than there is here:\n{what}",
-            user.map_or("this user", |_| "nobody")
-        );
-    }
-    let began = Instant::now();
-    let (mut passed, mut failed, mut ignored) = (0, Vec::new(), 0);
-    for (case, full_name, user) in wanted {
-        if let Some((_, missing)) = missing.iter().find(|(who, _)| *who == user) {
-            if env::var_os("CI").is_some() {
-                println!("test {full_name} ... FAILED");
-                failed.push((full_name, format!("this machine lacks something:\n{missing}")));
-            } else {
-                println!("test {full_name} ... ignored, SKIPPED: see above what is missing");
-                ignored += 1;
-            }
-            continue;
-        }
-        let (status, said) = run_one(case.name, user);
-        if status.success() {
-            passed += 1;
-            println!("test {full_name} ... ok");
-            // What was measured is worth seeing.
-            said.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| println!("     {line}"));
-        } else {
-            println!("test {full_name} ... FAILED");
-            failed.push((full_name, format!("{status}\n{said}")));
+    let mut trials = Vec::new();
+    for &(suffix, user) in users {
+        let missing = missing(user).map(|what| {
+            let who = user.map_or("this user", |_| "nobody");
+            format!("what runs as {who} needs more than there is here:\n{what}")
+        });
+        for case in cases::ALL {
+            let run = move || {
+                let (status, said) = run_one(case.name, user);
+                if !status.success() {
+                    return Err(format!("{status}\n{said}"));
+                }
+                // What was measured is worth seeing.
+                said.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| println!("     {line}"));
+                Ok(())
+            };
+            trials.push(Case::new(format!("{}{suffix}", case.name), run).lacking(missing.clone()));
         }
     }
-    for (name, why) in &failed {
-        println!("\n---- {name} ----\n{why}");
-    }
-    let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {} failed; {ignored} ignored; 0 measured; 0 filtered out; \
-         finished in {:.2}s\n",
-        failed.len(),
-        began.elapsed().as_secs_f64()
-    );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    duress_trials::run_cases(trials)
 }
 
 /// Runs a case: its status and what it said. A file takes that down, not a pipe, whose end would

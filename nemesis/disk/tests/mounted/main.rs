@@ -10,10 +10,8 @@ mod posix;
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use duress_disk::Disk;
 use nix::mount::{MsFlags, mount};
@@ -47,43 +45,10 @@ fn main() -> ExitCode {
     {
         return faults::serve(Path::new(directory));
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        for (name, _) in TESTS {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let chosen: Vec<_> =
-        TESTS.iter().filter(|(name, _)| if exact { *name == filter } else { name.contains(filter) }).collect();
-    let filtered_out = TESTS.len() - chosen.len();
-    println!("\nrunning {} tests", chosen.len());
-    let usable = duress_disk::device().map_err(|error| error.to_string()).and_then(|_| enter_namespaces());
-    if let Err(reason) = usable {
-        let required = std::env::var_os("CI").is_some();
-        eprintln!("SKIPPED: none of the tests on a mounted disk ran: {reason}");
-        let (word, ignored) = if required { ("FAILED", 0) } else { ("ok", chosen.len()) };
-        println!(
-            "\ntest result: {word}. 0 passed; {} failed; {ignored} ignored; 0 measured; {filtered_out} filtered out; finished in 0.00s\n",
-            chosen.len() - ignored
-        );
-        return if required { ExitCode::from(101) } else { ExitCode::SUCCESS };
-    }
-    let started = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &chosen {
-        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += usize::from(!passed);
-    }
-    println!(
-        "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {filtered_out} filtered out; finished in {:.2}s\n",
-        if failed == 0 { "ok" } else { "FAILED" },
-        chosen.len() - failed,
-        started.elapsed().as_secs_f64()
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    duress_trials::run(TESTS, || {
+        duress_disk::device().map_err(|error| error.to_string())?;
+        enter_namespaces()
+    })
 }
 
 /// Puts the process, which must have one thread, into user and mount namespaces of its own.

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use duress_machine::{Effect, Effects, Input, Machine, NodeId, Reading};
-use duress_seed::Seed;
+use duress_seed::{Seed, Stream};
+use rand::RngExt as _;
 
 /// A machine with a disk that is durable when the test says so.
 pub struct Hand<M: Machine> {
@@ -118,19 +119,15 @@ pub fn answers<M: Machine>(effects: &[Effect<M>]) -> Vec<M::Response> {
 }
 
 /// Numbers for hostile messages: small ones, and those at the edges.
-pub struct Numbers {
-    seed: Seed,
-    drawn: u64,
-}
+pub struct Numbers(Stream);
 
 impl Numbers {
     pub fn new(seed: u64) -> Self {
-        Numbers { seed: Seed(seed), drawn: 0 }
+        Numbers(Seed(seed).decide(&[]).stream())
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.drawn += 1;
-        self.seed.decide(&[self.drawn]).below(bound)
+        self.0.random_range(0..bound)
     }
 
     pub fn any(&mut self) -> u64 {
@@ -143,6 +140,6 @@ impl Numbers {
     }
 
     pub fn flag(&mut self) -> bool {
-        self.below(2) == 1
+        self.0.random()
     }
 }
