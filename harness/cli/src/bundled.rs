@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use duress_checkers::mutex::LockOp;
+use duress_driver::NodeConfig;
+use duress_driver::client_host::{ClientHostConfig, Command, Completion};
+use duress_driver::control::{Order, Report};
 use duress_history::{NodeReport, Op, Outcome, Process, Value};
 use duress_kv::api;
 use duress_kv::config::Config;
 use duress_machine::client::Policy;
 use duress_machine::{NodeId, Observation, Status};
-use duress_node::NodeConfig;
-use duress_node::client_host::{ClientHostConfig, Command, Completion};
-use duress_node::control::{Order, Report};
 use duress_plug::Facts;
 use duress_run::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};
 use smol_str::{SmolStr, ToSmolStr};
@@ -154,7 +154,7 @@ impl Target for Bundled {
         };
         Ok(match decode::<Completion>(frame)? {
             Completion::Called { call, outcome } => {
-                use duress_node::client_host::CallOutcome::{Failed, Ok, Unknown};
+                use duress_driver::client_host::CallOutcome::{Failed, Ok, Unknown};
                 match outcome {
                     Ok { response } => match op(call).and_then(|op| service::result(&response, &op)) {
                         Some(result) => done(call, Outcome::Ok, result, None, Some(&response)),

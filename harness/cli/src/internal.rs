@@ -11,13 +11,14 @@ use crate::doctor;
 use crate::exit::Failure;
 
 pub(crate) fn node(args: &InternalArgs) -> Result<ExitCode, Failure> {
-    duress_node::run_node(config(args)?, control(args)?).map_err(|e| Failure::infrastructure("the node failed", e))?;
+    duress_driver::run_node(config(args)?, control(args)?)
+        .map_err(|e| Failure::infrastructure("the node failed", e))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn client(args: &InternalArgs) -> Result<ExitCode, Failure> {
     let control = control(args)?.ok_or_else(|| Failure::Usage("a client host needs --control-fd".into()))?;
-    duress_node::client_host::run_client_host(config(args)?, control)
+    duress_driver::client_host::run_client_host(config(args)?, control)
         .map_err(|e| Failure::infrastructure("the client host failed", e))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,10 +8,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::NodeId;
 
 /// What an answer means for the call, told by the service's own response type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Disposition {
     /// The operation took effect and this is its answer.
     Ok,
@@ -32,7 +34,7 @@ pub trait Answer {
 }
 
 /// How a client goes about its calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// How long a call may take in all.
     pub timeout: Duration,

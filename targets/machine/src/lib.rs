@@ -10,12 +10,15 @@
 //!   be said.
 //! - [`wal`] is the byte format of the log, shared by every driver so that recovery is the same
 //!   code everywhere.
+//! - [`Protocol`] makes a machine a target, whose clients speak the words of histories.
 //! - [`client`] is the client's side: redirects, timeouts and retries, as a pure state machine.
 
 pub mod client;
 mod contract;
 mod journal;
+mod protocol;
 pub mod wal;
 
 pub use contract::{Effect, Effects, Input, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
 pub use journal::Journal;
+pub use protocol::{Asker, Ended, Protocol, Reply};

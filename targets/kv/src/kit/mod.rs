@@ -3,6 +3,7 @@
 
 mod paxos;
 mod primary_backup;
+mod protocol;
 mod quorum;
 
 use std::time::Duration;
@@ -42,13 +43,13 @@ const MAX_NODES: u64 = 9;
 
 /// What registers, sets and locks ask for.
 const REGISTERS: [&str; 2] = ["read", "write"];
-const SETS: [&str; 2] = ["add", "elements"];
+const SETS: [&str; 1] = ["add"];
 const LOCKS: [&str; 3] = ["acquire", "renew", "release"];
 
 /// All of that.
-static ALL_BUT_CAS: &[&str] = &[REGISTERS[0], REGISTERS[1], SETS[0], SETS[1], LOCKS[0], LOCKS[1], LOCKS[2]];
+static ALL_BUT_CAS: &[&str] = &[REGISTERS[0], REGISTERS[1], SETS[0], LOCKS[0], LOCKS[1], LOCKS[2]];
 /// And compare-and-set.
-static EVERYTHING: &[&str] = &[REGISTERS[0], REGISTERS[1], "cas", SETS[0], SETS[1], LOCKS[0], LOCKS[1], LOCKS[2]];
+static EVERYTHING: &[&str] = &[REGISTERS[0], REGISTERS[1], "cas", SETS[0], LOCKS[0], LOCKS[1], LOCKS[2]];
 
 const fn attempt_timeout(usual: u64) -> Opt {
     Opt::millis(

@@ -5,13 +5,13 @@ mod support;
 
 use std::time::Duration;
 
+use duress_driver::client::Client;
+use duress_driver::run_node;
 use duress_kv::api::{Reply, Response};
 use duress_kv::config::Config;
 use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
-use duress_node::client::Client;
-use duress_node::run_node;
 use duress_seed::Seed;
 use nix::sys::signal::Signal;
 use support::{Layout, Process, child, eventually, http, read, request, write};

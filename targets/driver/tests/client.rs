@@ -9,10 +9,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use duress_driver::client::Client;
 use duress_kv::api::{Refusal, Reply, Request, Response};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
-use duress_node::client::Client;
 use duress_seed::Seed;
 use support::{request, write};
 

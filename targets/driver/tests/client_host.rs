@@ -6,10 +6,10 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use duress_driver::client_host::{CallOutcome, ClientHostConfig, Command, Completion, run_client_host};
+use duress_driver::control;
 use duress_kv::api::{Op, Reply, Token};
 use duress_machine::NodeId;
-use duress_node::client_host::{CallOutcome, ClientHostConfig, Command, Completion, run_client_host};
-use duress_node::control;
 use nix::sys::signal::Signal;
 use support::{Layout, Process, child, policy, read, request, spawn_toy, write};
 

@@ -6,7 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use duress_node::log::Log;
+use duress_driver::log::Log;
 use duress_seed::Seed;
 use support::{Process, child};
 

@@ -1,6 +1,6 @@
 //! Load on a loopback cluster of real processes: operations per second and CPU per request.
 //!
-//! `cargo run --release --example load -p duress-node -- [MODE] [NODES] [CLIENTS] [REQUESTS]`, by
+//! `cargo run --release --example load -p duress-driver -- [MODE] [NODES] [CLIENTS] [REQUESTS]`, by
 //! default `paxos 3 10 50000`. Half of the requests are writes. Every node is a process of its
 //! own with a log on the disk of the temporary directory.
 
@@ -10,13 +10,13 @@ use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use duress_driver::client::Client;
+use duress_driver::{NodeConfig, run_node};
 use duress_kv::api::{ClientId, Op, Request};
 use duress_kv::config::Config;
 use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
-use duress_node::client::Client;
-use duress_node::{NodeConfig, run_node};
 use duress_seed::Seed;
 
 const POLICY: Policy = Policy {

@@ -7,12 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use duress_driver::client::Client;
+use duress_driver::control::{self, Order, Report};
+use duress_driver::run_machine;
 use duress_kv::api::{Refusal, Reply};
 use duress_machine::client::{Outcome, Policy};
 use duress_machine::{NodeId, Observation};
-use duress_node::client::Client;
-use duress_node::control::{self, Order, Report};
-use duress_node::run_machine;
 use nix::sys::signal::Signal;
 use support::{Layout, Process, Toy, child, eventually, http, policy, read, request, spawn_toy, write};
 

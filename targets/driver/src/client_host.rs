@@ -7,17 +7,18 @@
 //! The control channel carries [`Command`]s in and [`Completion`]s out, framed as in
 //! [`control`]. Commands are carried out concurrently.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use duress_kv::api::{LockName, Op, Reply, Request, Response, Token};
-use duress_machine::NodeId;
+use duress_history::Op;
 use duress_machine::client::{self as machine, Policy};
+use duress_machine::{Asker, Ended, NodeId, Reply};
+use duress_workloads::client::{Begin, ClientMachine, Leases, Write};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc};
@@ -30,8 +31,6 @@ use crate::control::{self, FrameError};
 /// How many commands may be in progress; more wait in the channel.
 const MAX_IN_PROGRESS: usize = 4096;
 
-/// How many leases are remembered. The one that runs out first is forgotten first.
-const MAX_LEASES: usize = 16 << 10;
 
 /// How many completions may wait for the controller.
 const QUEUE: usize = 4096;
@@ -42,47 +41,23 @@ pub struct ClientHostConfig {
     /// The HTTP address of every node, in the order of their ids.
     pub nodes: Vec<SocketAddr>,
     /// How to go about calls.
-    #[serde(with = "PolicyFields")]
     pub policy: Policy,
-}
-
-/// [`Policy`], serializable.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Policy", deny_unknown_fields)]
-struct PolicyFields {
-    timeout: Duration,
-    attempt_timeout: Duration,
-    max_attempts: u32,
-    backoff: Duration,
-    exactly_once: bool,
-    roam: bool,
 }
 
 /// What a controller asks of a client host. `call` is the controller's name for the task; the
 /// completion carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Make a call.
-    Call {
+    /// Carry out an operation: ask the target, or do what the workload's client does by itself.
+    Perform {
         /// Names the task.
         call: u64,
-        /// What to ask.
-        request: Request,
+        /// Who asks.
+        who: Asker,
+        /// What.
+        op: Op,
         /// Whom to ask first.
         first: NodeId,
-    },
-    /// Use the resource that a lock protects: check by this host's monotonic clock that the lease
-    /// still runs, work, then write with the token, without another check. The lease must have
-    /// been granted or renewed through this host, or it counts as run out.
-    Access {
-        /// Names the task.
-        call: u64,
-        /// The lock.
-        lock: LockName,
-        /// From the acquisition.
-        token: u64,
-        /// How long to work between the check and the write.
-        work: Duration,
     },
     /// A node answers at another address from now on. Nothing comes back.
     Moved {
@@ -91,12 +66,12 @@ pub enum Command {
         /// Where it answers HTTP.
         address: SocketAddr,
     },
-    /// The resource's answer to an [`Completion::AccessWrite`].
+    /// The resource's answer to a [`Completion::Write`].
     ResourceAnswer {
-        /// The access.
+        /// The task.
         call: u64,
-        /// Whether the resource took the write.
-        accepted: bool,
+        /// Why the resource refused; `None`: it took the write.
+        refused: Option<SmolStr>,
     },
 }
 
@@ -106,27 +81,39 @@ pub enum CallOutcome {
     /// It took effect.
     Ok {
         /// The answer. It names the node that gave it.
-        response: Response,
+        reply: Reply,
+        /// The node that was asked.
+        node: NodeId,
     },
     /// It certainly did not take effect.
     Failed {
         /// The last answer, if any node gave one.
-        response: Option<Response>,
+        reply: Option<Reply>,
     },
     /// Nobody knows.
     Unknown {
         /// The last answer, if any node gave one.
-        response: Option<Response>,
+        reply: Option<Reply>,
     },
 }
 
-impl From<machine::Outcome<Response>> for CallOutcome {
-    fn from(outcome: machine::Outcome<Response>) -> Self {
+impl From<machine::Outcome<Reply>> for CallOutcome {
+    fn from(outcome: machine::Outcome<Reply>) -> Self {
         match outcome {
-            machine::Outcome::Ok { answer, .. } => CallOutcome::Ok { response: answer },
-            machine::Outcome::Failed { answer } => CallOutcome::Failed { response: answer },
-            machine::Outcome::Unknown { answer } => CallOutcome::Unknown { response: answer },
+            machine::Outcome::Ok { answer: reply, node } => CallOutcome::Ok { reply, node },
+            machine::Outcome::Failed { answer: reply } => CallOutcome::Failed { reply },
+            machine::Outcome::Unknown { answer: reply } => CallOutcome::Unknown { reply },
         }
+    }
+}
+
+impl From<CallOutcome> for Ended {
+    fn from(outcome: CallOutcome) -> Ended {
+        Ended::from(match outcome {
+            CallOutcome::Ok { reply: answer, node } => machine::Outcome::Ok { answer, node },
+            CallOutcome::Failed { reply: answer } => machine::Outcome::Failed { answer },
+            CallOutcome::Unknown { reply: answer } => machine::Outcome::Unknown { answer },
+        })
     }
 }
 
@@ -140,26 +127,28 @@ pub enum Completion {
         /// How it ended.
         outcome: CallOutcome,
     },
-    /// The lease had run out when it was checked, so nothing was done: the end of an access.
-    AccessRefused {
+    /// The client did not go about it at all, for this reason: it certainly did not happen.
+    Refused {
         /// Names the task.
         call: u64,
+        /// Why.
+        error: SmolStr,
     },
     /// The client writes to the resource: judge it and send [`Command::ResourceAnswer`].
-    AccessWrite {
+    Write {
         /// Names the task.
         call: u64,
         /// The lock that should protect the resource.
-        lock: LockName,
+        lock: SmolStr,
         /// The token that the client shows.
         token: u64,
     },
-    /// The resource's answer has reached the client: the end of an access.
-    Accessed {
+    /// The resource's answer has reached the client: the end of what it did by itself.
+    Written {
         /// Names the task.
         call: u64,
-        /// Whether the resource took the write.
-        accepted: bool,
+        /// Why the resource refused; `None`: it took the write.
+        refused: Option<SmolStr>,
     },
 }
 
@@ -208,8 +197,8 @@ async fn run(config: ClientHostConfig, stream: tokio::net::UnixStream) -> Result
     };
     let host = Arc::new(Host {
         client: Client::new(config.nodes, config.policy),
-        leases: Mutex::default(),
-        accesses: Mutex::default(),
+        machine: Mutex::default(),
+        writes: Mutex::default(),
         completions,
     });
     let places = Arc::new(Semaphore::new(MAX_IN_PROGRESS));
@@ -217,8 +206,8 @@ async fn run(config: ClientHostConfig, stream: tokio::net::UnixStream) -> Result
         let mut commands = control::reader(reading);
         while let Some(command) = commands.next::<Command>().await? {
             // An answer lets an access end, so it must never wait behind one.
-            if let Command::ResourceAnswer { call, accepted } = command {
-                host.resource_answered(call, accepted).await;
+            if let Command::ResourceAnswer { call, refused } = command {
+                host.resource_answered(call, refused).await;
                 continue;
             }
             if let Command::Moved { node, address } = command {
@@ -248,7 +237,7 @@ fn encode(completion: Completion, frames: &mut Vec<u8>) -> Result<(), FrameError
         Err(FrameError::TooLong { length, .. }) => {
             warn!("an answer of {length} bytes is too long to be handed on");
             let Completion::Called { call, .. } = completion else { return Ok(()) };
-            control::encode_into(&Completion::Called { call, outcome: CallOutcome::Unknown { response: None } }, frames)
+            control::encode_into(&Completion::Called { call, outcome: CallOutcome::Unknown { reply: None } }, frames)
         }
         end => end,
     }
@@ -257,9 +246,9 @@ fn encode(completion: Completion, frames: &mut Vec<u8>) -> Result<(), FrameError
 #[derive(Debug)]
 struct Host {
     client: Client,
-    leases: Mutex<Leases>,
-    /// Accesses that wait for the resource.
-    accesses: Mutex<BTreeSet<u64>>,
+    machine: Mutex<Leases>,
+    /// Tasks that wait for the resource.
+    writes: Mutex<BTreeSet<u64>>,
     completions: mpsc::Sender<Completion>,
 }
 
@@ -273,84 +262,42 @@ impl Host {
         let _ = self.completions.send(completion).await;
     }
 
-    async fn resource_answered(&self, call: u64, accepted: bool) {
-        if lock(&self.accesses).remove(&call) {
-            self.say(Completion::Accessed { call, accepted }).await;
+    async fn resource_answered(&self, call: u64, refused: Option<SmolStr>) {
+        if lock(&self.writes).remove(&call) {
+            self.say(Completion::Written { call, refused }).await;
         }
     }
 
     async fn carry_out(&self, command: Command) {
         match command {
-            Command::Call { call, request, first } => {
-                let sent = clock::monotonic();
-                let op = request.op.clone();
-                let outcome = CallOutcome::from(self.client.call(request, first).await);
-                lock(&self.leases).learn(&op, &outcome, sent);
-                self.say(Completion::Called { call, outcome }).await;
-            }
-            Command::Access { call, lock: name, token, work } => {
-                let now = clock::monotonic();
-                let expiry = lock(&self.leases).expiry(&name, token);
-                if expiry.is_none_or(|expiry| expiry <= now) {
-                    return self.say(Completion::AccessRefused { call }).await;
-                }
-                tokio::time::sleep(work).await;
-                // No second check here: that is the mistake which fencing tokens make harmless.
-                lock(&self.accesses).insert(call);
-                self.say(Completion::AccessWrite { call, lock: name, token }).await;
-            }
-            Command::ResourceAnswer { call, accepted } => self.resource_answered(call, accepted).await,
+            Command::Perform { call, who, op, first } => self.perform(call, who, &op, first).await,
+            Command::ResourceAnswer { call, refused } => self.resource_answered(call, refused).await,
             Command::Moved { node, address } => self.client.moved(node, address),
         }
     }
-}
 
-/// Until when this host's leases run, by its monotonic clock.
-#[derive(Debug, Default)]
-struct Leases {
-    expiries: BTreeMap<(LockName, u64), Duration>,
-}
-
-impl Leases {
-    fn expiry(&self, lock: &LockName, token: u64) -> Option<Duration> {
-        self.expiries.get(&(lock.clone(), token)).copied()
-    }
-
-    /// What the end of a call sent at `sent` tells of leases. A lease is counted from when it was
-    /// asked for: the service counts from later, so the client never believes too long in it.
-    fn learn(&mut self, op: &Op, outcome: &CallOutcome, sent: Duration) {
-        let happened = match outcome {
-            CallOutcome::Ok { response } => response.result.as_ref().ok(),
-            CallOutcome::Failed { .. } | CallOutcome::Unknown { .. } => None,
-        };
-        match (op, happened) {
-            (Op::Acquire { lock, lease }, Some(Reply::Granted(Token(token)))) => {
-                self.expiries.insert((lock.clone(), *token), sent + *lease);
-                self.forget_some();
+    async fn perform(&self, call: u64, who: Asker, op: &Op, first: NodeId) {
+        let sent = clock::monotonic();
+        let begin = lock(&self.machine).begin(op, sent);
+        match begin {
+            Begin::Refuse(error) => self.say(Completion::Refused { call, error: error.into() }).await,
+            Begin::Ask => {
+                let outcome = CallOutcome::from(self.client.call(who, op, first).await);
+                let Ended { outcome: ended, result, .. } = outcome.clone().into();
+                lock(&self.machine).learn(op, ended, &result, sent);
+                self.say(Completion::Called { call, outcome }).await;
             }
-            (Op::Renew { lock, token, lease }, Some(_)) => {
-                self.expiries.insert((lock.clone(), token.0), sent + *lease);
-                self.forget_some();
+            Begin::Work(work) => {
+                tokio::time::sleep(work).await;
+                // No second look at the lease here: that is the mistake which fencing tokens make
+                // harmless.
+                let write = lock(&self.machine).worked(op);
+                let Some(Write { lock: name, token }) = write else {
+                    return self.say(Completion::Refused { call, error: "nothing-to-write".into() }).await;
+                };
+                lock(&self.writes).insert(call);
+                self.say(Completion::Write { call, lock: name, token }).await;
             }
-            // It may have been shortened.
-            (Op::Renew { lock, token, lease }, None) if matches!(outcome, CallOutcome::Unknown { .. }) => {
-                if let Some(expiry) = self.expiries.get_mut(&(lock.clone(), token.0)) {
-                    *expiry = (*expiry).min(sent + *lease);
-                }
-            }
-            // It is over, or may be.
-            (Op::Release { lock, token }, _) => {
-                self.expiries.remove(&(lock.clone(), token.0));
-            }
-            _ => {}
-        }
-    }
-
-    fn forget_some(&mut self) {
-        if self.expiries.len() > MAX_LEASES
-            && let Some(first) = self.expiries.iter().min_by_key(|(_, expiry)| **expiry).map(|(key, _)| key.clone())
-        {
-            self.expiries.remove(&first);
         }
     }
 }

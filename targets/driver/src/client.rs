@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use duress_kv::api::{Request, Response};
-use duress_machine::NodeId;
+use duress_history::Op;
 use duress_machine::client::{Action, Call, Event, Outcome, Policy};
+use duress_machine::{Asker, NodeId, Reply};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -30,6 +31,14 @@ const MAX_IDLE: usize = 64;
 
 /// The longest answer, in bytes: a scan of everything.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// What is asked of a node: an operation, and who asks.
+#[derive(Serialize)]
+struct Question<'a> {
+    #[serde(flatten)]
+    who: Asker,
+    op: &'a Op,
+}
 
 /// Calls the service. Any number of calls may be in progress at once; each uses a connection of
 /// its own while it waits, and idle connections are used again, so there are never more to a node
@@ -81,10 +90,10 @@ impl Client {
     }
 
     /// Makes one call, asking `first` first. Returns after at most the policy's timeout.
-    pub async fn call(&self, request: Request, first: NodeId) -> Outcome<Response> {
+    pub async fn call(&self, who: Asker, op: &Op, first: NodeId) -> Outcome<Reply> {
         let count = u16::try_from(self.nodes.len()).unwrap_or(u16::MAX);
         let first = if first.0 < count { first } else { NodeId(0) };
-        let Ok(body) = serde_json::to_vec(&request) else {
+        let Ok(body) = serde_json::to_vec(&Question { who, op }) else {
             // A request consists of numbers and text, which JSON has; nothing was sent.
             return Outcome::Failed { answer: None };
         };
@@ -113,7 +122,7 @@ impl Node {
     }
 
     /// Sends one request and waits for its answer.
-    async fn ask(&self, body: Bytes, within: Duration) -> Event<Response> {
+    async fn ask(&self, body: Bytes, within: Duration) -> Event<Reply> {
         let deadline = Instant::now() + within;
         loop {
             let At { address, host } = self.at.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -127,7 +136,7 @@ impl Node {
                     Ok(Err(_)) | Err(_) => return Event::NotSent,
                 },
             };
-            let mut request = hyper::Request::post("/rpc").body(Full::new(body.clone())).unwrap_or_default();
+            let mut request = hyper::Request::post("/ask").body(Full::new(body.clone())).unwrap_or_default();
             request.headers_mut().insert(HOST, host);
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request.headers_mut().insert(checksum::CHECKSUM, checksum::of(&body));
@@ -150,7 +159,7 @@ impl Node {
 
 /// What became of one request on one connection.
 enum Exchange {
-    Answered(Response),
+    Answered(Reply),
     NotSent,
     Lost,
 }

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use duress_driver::{NodeConfig, NodeError, Place, run_machine};
 use duress_kv::api::{ClientId, Key, Op, Refusal, Reply, Request, Response, Value};
 use duress_machine::client::Policy;
 use duress_machine::{Effect, Effects, Input, Journal, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
-use duress_node::{NodeConfig, NodeError, Place, run_machine};
 use serde::{Deserialize, Serialize};
 
 /// A register store with one fixed leader, `n1`: a write is acknowledged when the leader's log and

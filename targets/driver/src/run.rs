@@ -8,12 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use duress_kv::api;
-use duress_kv::config::Config;
-use duress_kv::paxos::Paxos;
-use duress_kv::primary_backup::PrimaryBackup;
-use duress_kv::quorum::Quorum;
-use duress_machine::{Machine, NodeId};
+use duress_machine::{NodeId, Protocol};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
@@ -71,7 +66,7 @@ pub enum NodeError {
     },
 }
 
-/// Everything about one node of the bundled cluster.
+/// Everything about one node of a cluster of machines.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
@@ -89,19 +84,18 @@ pub struct NodeConfig {
     pub http_peers: Vec<SocketAddr>,
     /// Where its log is. No other process may use the directory.
     pub data_dir: PathBuf,
-    /// What it runs.
-    pub target: Config,
+    /// The name of the target that it runs.
+    pub target: String,
+    /// The configuration of its machine.
+    pub config: serde_json::Value,
 }
 
-/// Runs a node of the bundled cluster; see [`run_machine`].
-pub fn run_node(config: NodeConfig, control: Option<UnixStream>) -> Result<(), NodeError> {
-    let NodeConfig { id, cluster, peers, http, http_peers, data_dir, target } = config;
-    let place = Place { id, cluster, peers, http, http_peers, data_dir, mode: target.mode() };
-    match &target {
-        Config::Paxos(paxos) => run_machine::<Paxos>(place, paxos, control),
-        Config::PrimaryBackup(primary_backup) => run_machine::<PrimaryBackup>(place, primary_backup, control),
-        Config::Quorum(quorum) => run_machine::<Quorum>(place, quorum, control),
-    }
+/// Runs a node of a cluster of these machines; see [`run_machine`].
+pub fn run_node<P: Protocol>(config: NodeConfig, control: Option<UnixStream>) -> Result<(), NodeError> {
+    let NodeConfig { id, cluster, peers, http, http_peers, data_dir, target, config } = config;
+    let machine = serde_json::from_value(config).map_err(|e| NodeError::Config(format!("{target}: {e}")))?;
+    let place = Place { id, cluster, peers, http, http_peers, data_dir, mode: P::target().name() };
+    run_machine::<P>(place, &machine, control)
 }
 
 /// Everything about a node except what it runs.
@@ -127,10 +121,11 @@ pub struct Place {
 ///
 /// Blocks. Returns an error when the node can't start, and when its disk fails: the process
 /// should then say so and exit with a code other than zero.
-pub fn run_machine<M>(place: Place, config: &M::Config, control: Option<UnixStream>) -> Result<(), NodeError>
-where
-    M: Machine<Request = api::Request, Response = api::Response>,
-{
+pub fn run_machine<M: Protocol>(
+    place: Place,
+    config: &M::Config,
+    control: Option<UnixStream>,
+) -> Result<(), NodeError> {
     let me = usize::from(place.id.0);
     if me >= place.peers.len() || place.peers.len() != place.http_peers.len() {
         return Err(NodeError::Config(format!(
@@ -149,16 +144,13 @@ where
     runtime.block_on(run::<M>(place, config, control, log, recovered))
 }
 
-async fn run<M>(
+async fn run<M: Protocol>(
     place: Place,
     config: &M::Config,
     control: Option<UnixStream>,
     log: Log,
     recovered: Vec<M::Record>,
-) -> Result<(), NodeError>
-where
-    M: Machine<Request = api::Request, Response = api::Response>,
-{
+) -> Result<(), NodeError> {
     let own = place.peers[usize::from(place.id.0)];
     let peers = listen("other nodes", own).await?;
     let clients = listen("HTTP", place.http).await?;
@@ -176,7 +168,7 @@ where
     let reports = control.map(|stream| start_control(stream, wishes_in.clone(), moves)).transpose()?;
     tokio::spawn(transport::accept::<M>(place.id, cluster, nodes, peers, received_in));
     let links = Links::start(place.id, cluster, nodes, &peer_addresses);
-    let api = Api::new(place.id, place.mode, http_addresses, calls_in, wishes_in, Arc::clone(&term));
+    let api = Api::<M>::new(place.id, place.mode, http_addresses, calls_in, wishes_in, Arc::clone(&term));
     tokio::spawn(http::serve(clients, http::router(api)));
     let machine = M::new(config, place.id);
     let driver = Driver::start(machine, recovered, Outputs { links, disk, reports, term });
