@@ -7,8 +7,7 @@ use std::time::Duration;
 use duress_checkers::Judge;
 use duress_checkers::service_level::ServiceLevel;
 use duress_checkers::split_brain::SplitBrain;
-use duress_kv::config::Config;
-use duress_kv::kit;
+use duress_kit::Kit;
 use duress_machine::client::Policy;
 use duress_plug::Plugs;
 use duress_run::{Plan, Target};
@@ -16,12 +15,18 @@ use duress_scenario::{Heal, Scenario};
 use duress_seed::Seed;
 use duress_workloads::{Chosen, Generator, Size};
 
-use crate::bundled::Bundled;
 use crate::exit::Failure;
+use crate::machines::Machines;
 
 /// The targets and workloads that there are.
 pub(crate) fn plugs() -> Plugs<'static> {
-    Plugs { targets: kit::TARGETS, workloads: duress_workloads::plugs() }
+    Plugs { targets: crate::plugs::targets(), workloads: duress_workloads::plugs() }
+}
+
+/// What runs a scenario's target.
+pub(crate) fn kit(scenario: &Scenario) -> Result<&'static dyn Kit, Failure> {
+    crate::plugs::kit(scenario.target.kind())
+        .ok_or_else(|| Failure::Usage(format!("a {} target can't be run by this binary", scenario.target.kind())))
 }
 
 /// Everything that a run needs.
@@ -71,17 +76,8 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         capture: None,
     };
     let generator = generator(scenario, seed)?;
-    let facts = scenario.target.facts().clone();
-    let target = Bundled::new(config(scenario, seed.derive("target"))?, facts, policy);
+    let target = Machines::new(scenario, seed.derive("target"), policy)?;
     Ok(Assembled { plan, target: Arc::new(target), generator })
-}
-
-/// The machines' configuration, every choice drawn from this seed.
-pub(crate) fn config(scenario: &Scenario, seed: Seed) -> Result<Config, Failure> {
-    let target = &scenario.target;
-    let kit = kit::named(target.kind());
-    let kit = kit.ok_or_else(|| Failure::Usage(format!("a {} target can't be run by this binary", target.kind())))?;
-    Ok(kit.config(target.options(), seed))
 }
 
 /// The workload with what it is judged by.

@@ -4,15 +4,18 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use duress_driver::NodeConfig;
 use serde::de::DeserializeOwned;
 
 use crate::args::InternalArgs;
-use crate::doctor;
 use crate::exit::Failure;
+use crate::{doctor, plugs};
 
 pub(crate) fn node(args: &InternalArgs) -> Result<ExitCode, Failure> {
-    duress_driver::run_node(config(args)?, control(args)?)
-        .map_err(|e| Failure::infrastructure("the node failed", e))?;
+    let config: NodeConfig = config(args)?;
+    let kit = plugs::kit(&config.target).and_then(|kit| kit.machines());
+    let kit = kit.ok_or_else(|| Failure::Usage(format!("there is no machine {:?}", config.target)))?;
+    kit.run_node(config, control(args)?).map_err(|e| Failure::infrastructure("the node failed", e))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -49,7 +49,7 @@ fn judge_within(directory: &RunDir, scenario: &Scenario, budget: &Budget) -> Res
     let file = std::fs::File::open(&path).map_err(|e| failed(&e))?;
     let stored = jsonl::read(BufReader::with_capacity(1 << 20, file)).map_err(|e| failed(&e))?;
     let run = Run::new(&stored.events, stored.truncated).map_err(|e| failed(&e))?;
-    let mut results = check_all(&run, &assemble::checkers(scenario), budget);
+    let mut results = check_all(&run, &assemble::checkers(scenario), &(*budget).into());
     let mut logs = logs(directory);
     let starved = starved(&stored.events);
     for (node, log) in &mut logs {

@@ -4,8 +4,8 @@
 //! - [`run`] and [`inside`] are the two halves of `duress run`: outside and inside the sandbox.
 //! - [`options`] turns the command line into a scenario, [`assemble`] a scenario into something
 //!   that can be run and judged, [`judge`] a stored run into a verdict.
-//! - [`bundled`] is the bundled cluster as a target of the real world, [`simulated`] of the
-//!   simulated one; [`service`] is what both have in common.
+//! - [`plugs`] lists the targets; [`machines`] makes those whose nodes are machines targets of the
+//!   real world, [`simulated`] of the simulated one.
 //! - [`model`] explores every state of a tiny cluster.
 //! - [`conform`] plays [`script`]s in both worlds and compares.
 //! - [`check`] judges anybody's history, [`convert`] and [`generate`] make histories.
@@ -17,7 +17,6 @@
 
 mod args;
 mod assemble;
-mod bundled;
 mod check;
 mod cleanup;
 mod clock;
@@ -32,15 +31,16 @@ mod internal;
 mod journal;
 mod judge;
 mod list;
+mod machines;
 mod model;
 mod onlooker;
 mod options;
+mod plugs;
 mod replay;
 mod run;
 mod rundir;
 mod schedule;
 mod script;
-mod service;
 mod simulated;
 
 use std::process::ExitCode;

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use duress_checkers::Budget;
 use duress_checkers::engine::online::{Online, State};
 use duress_checkers::register::RegisterOp;
-use duress_history::{EventKind, Op, Outcome, Ret, Value};
+use duress_history::{EventKind, Outcome, Value};
 use duress_run::Onlooker;
-use smol_str::SmolStr;
 
 /// How much following one event may cost. A register that needs more is not followed any more;
 /// the whole history is judged afterwards all the same.
@@ -15,7 +14,7 @@ const BUDGET: Budget = Budget { time: std::time::Duration::from_millis(200), mem
 
 /// One that has seen enough when a register's operations can't be ordered.
 pub(crate) fn registers() -> Onlooker {
-    let mut keys: BTreeMap<SmolStr, u32> = BTreeMap::new();
+    let mut keys: BTreeMap<Option<Value>, u32> = BTreeMap::new();
     let mut values = BTreeMap::from([(Value::Nil, 0)]);
     let mut online = Online::new(0, BUDGET);
     Box::new(move |event| {
@@ -25,24 +24,24 @@ pub(crate) fn registers() -> Onlooker {
         };
         match &event.kind {
             EventKind::Invoke(invocation) => {
-                let (key, op) = match &invocation.op {
-                    Op::Read { key } => (key, RegisterOp::Read),
-                    Op::Write { key, value: to } => (key, RegisterOp::Write(value(to))),
-                    Op::Cas { key, from, to } => (key, RegisterOp::Cas { from: value(from), to: value(to) }),
-                    _ => return false,
+                let op = match RegisterOp::of(&invocation.op) {
+                    Some(RegisterOp::Read) => RegisterOp::Read,
+                    Some(RegisterOp::Write(to)) => RegisterOp::Write(value(to)),
+                    Some(RegisterOp::Cas { from, to }) => RegisterOp::Cas { from: value(from), to: value(to) },
+                    None => return false,
                 };
                 let next = keys.len() as u32;
-                let key = *keys.entry(key.clone()).or_insert(next);
+                let key = *keys.entry(invocation.op.key.clone()).or_insert(next);
                 online.invoke(invocation.process.0, key, op);
                 false
             }
             EventKind::Complete(completion) => {
                 let process = completion.process.0;
-                let violation = match (completion.outcome, &completion.ret) {
-                    (Outcome::Ok, Ret::Value(seen)) => online.ok(process, Some(value(seen))),
-                    (Outcome::Ok, _) => online.ok(process, None),
-                    (Outcome::Fail, _) => online.fail(process),
-                    (Outcome::Info, _) => {
+                let violation = match completion.outcome {
+                    Outcome::Ok if completion.op.f.reads() => online.ok(process, Some(value(&completion.result))),
+                    Outcome::Ok => online.ok(process, None),
+                    Outcome::Fail => online.fail(process),
+                    Outcome::Info => {
                         online.info(process);
                         None
                     }
@@ -62,16 +61,15 @@ mod tests {
 
     /// What an onlooker says to each of a writer's and a reader's steps, one after the other.
     fn says(read: Value) -> Vec<bool> {
-        let key = SmolStr::from("x");
-        let write = Op::Write { key: key.clone(), value: Value::Int(1) };
+        let (write, read_it) = (RegisterOp::Write(Value::Int(1)).on("x"), RegisterOp::Read.on("x"));
         let mut look = registers();
         let mut step = |kind| look(&Event { time: Time(0), kind });
         let mut said = Vec::new();
-        for (process, op, ret) in [(1, write, Ret::Done), (2, Op::Read { key }, Ret::Value(read))] {
+        for (process, op, result) in [(1, write, Value::Nil), (2, read_it, read)] {
             let process = Process(process);
             said.push(step(EventKind::Invoke(Invocation { process, client: None, op: op.clone() })));
             let outcome = Outcome::Ok;
-            let completion = Completion { process, outcome, op, ret, error: None, node: None, term: None };
+            let completion = Completion { process, outcome, op, result, error: None, node: None, term: None };
             said.push(step(EventKind::Complete(completion)));
         }
         said

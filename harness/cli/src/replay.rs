@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duress_checkers::{Class, Results, Verdict};
 use duress_fault::{Fault, Selector, Timed, Trigger};
-use duress_history::{Event, EventKind, Op};
+use duress_history::{Event, EventKind};
 use duress_hunt::{BUDGET, Property, Repro, Step, What, judge, story, target_checkers, trace};
 use duress_scenario::{Faults, Scenario};
 use duress_sim::SimRun;

@@ -1,57 +1,52 @@
-//! The bundled cluster in the simulated world: what carries out a [`Case`], whatever its mode.
+//! Targets in the simulated world: what carries out a [`Case`], whatever it is of.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use duress_checkers::Judge;
 use duress_history::{Time, jsonl};
 use duress_hunt::{Case, Selected, Simulator, Step, What};
-use duress_kv::api;
-use duress_kv::config::Config;
-use duress_kv::paxos::Paxos;
-use duress_kv::primary_backup::PrimaryBackup;
-use duress_kv::quorum::Quorum;
-use duress_machine::{Machine, NodeId};
+use duress_kit::{Kit, Simulated};
+use duress_machine::NodeId;
 use duress_scenario::Scenario;
-use duress_sim::{Ended, Fleet, Happening, SimRun, Typed, World};
+use duress_sim::{Clients, Ended, Happening, SimRun, World};
 use duress_workloads::Generator;
 use smol_str::ToSmolStr;
 
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
-use crate::service::Clients;
-use crate::{assemble, judge, options};
+use crate::{assemble, judge, options, plugs};
 
-/// Runs cases of any mode: one world, and a fleet of each mode that was asked for. They are kept, and
-/// their memory with them.
+/// Runs cases of any target whose nodes are machines: one world, and the machines of each target that
+/// was asked for. They are kept, and their memory with them.
 #[derive(Default)]
-pub(crate) struct Bundle {
+pub(crate) struct Simulations {
     world: World,
-    paxos: Option<Typed<Paxos, Clients>>,
-    primary_backup: Option<Typed<PrimaryBackup, Clients>>,
-    quorum: Option<Typed<Quorum, Clients>>,
+    machines: BTreeMap<&'static str, Box<dyn Simulated>>,
 }
 
-/// A simulator for the bundled cluster.
+/// A simulator for every target that can be simulated.
 pub(crate) fn simulator() -> Box<dyn Simulator> {
-    Box::new(Bundle::default())
+    Box::new(Simulations::default())
 }
 
 type Watcher<'a> = Option<&'a mut dyn FnMut(Step)>;
 
-impl Bundle {
+impl Simulations {
     fn carry_out(&mut self, case: &Case, generator: &mut dyn Generator, watch: Watcher<'_>) -> SimRun {
-        // Whoever read the scenario knows no other targets.
-        let config = assemble::config(&case.scenario, case.seed().derive("target")).expect("a target of this binary");
-        let facts = case.scenario.target.facts();
-        let policy = assemble::policy(&case.scenario);
-        let clients = Clients { policy, sticky: facts.sticky, has_log: facts.has_log };
+        let target = &case.scenario.target;
+        let facts = target.facts();
+        let clients =
+            Clients { policy: assemble::policy(&case.scenario), sticky: facts.sticky, has_log: facts.has_log };
+        let machines = self.machines.entry(target.kind()).or_insert_with(|| {
+            // Whoever read the scenario knows no other targets, and made sure that this one can be
+            // simulated.
+            let kit = plugs::kit(target.kind()).and_then(Kit::machines).expect("a target that can be simulated");
+            kit.simulated()
+        });
+        let fleet = machines.fleet(target.options(), case.seed().derive("target").0, clients);
         let plan = case.plan(clients.policy.timeout);
-        let fleet: &mut dyn Fleet = match config {
-            Config::Paxos(config) => configured(&mut self.paxos, config, clients),
-            Config::PrimaryBackup(config) => configured(&mut self.primary_backup, config, clients),
-            Config::Quorum(config) => configured(&mut self.quorum, config, clients),
-        };
         match watch {
             None => self.world.run(fleet, &plan, generator),
             Some(watch) => {
@@ -59,20 +54,6 @@ impl Bundle {
                 self.world.run_watched(fleet, &plan, generator, &mut watcher)
             }
         }
-    }
-}
-
-/// A fleet with this configuration, in the memory of the last one if there is one.
-fn configured<M>(fleet: &mut Option<Typed<M, Clients>>, config: M::Config, clients: Clients) -> &mut Typed<M, Clients>
-where
-    M: Machine<Request = api::Request, Response = api::Response>,
-{
-    match fleet {
-        Some(fleet) => {
-            fleet.configure(config, clients);
-            fleet
-        }
-        None => fleet.insert(Typed::new(config, clients)),
     }
 }
 
@@ -84,7 +65,7 @@ fn operations(case: &Case) -> Selected<'_, Box<dyn Generator>> {
 
 /// Carries out a case with other operations than its own.
 pub(crate) fn scripted(case: &Case, generator: &mut dyn Generator) -> SimRun {
-    Bundle::default().carry_out(case, generator, None)
+    Simulations::default().carry_out(case, generator, None)
 }
 
 /// The longest message that is shown, in characters.
@@ -113,7 +94,7 @@ fn step(at: Time, what: Happening<'_>) -> Step {
     Step { at, what }
 }
 
-impl Simulator for Bundle {
+impl Simulator for Simulations {
     fn simulate(&mut self, case: &Case) -> SimRun {
         self.carry_out(case, &mut operations(case), None)
     }

@@ -67,7 +67,7 @@ impl Counts {
         let mut processes: Vec<_> = history.operations.iter().map(|operation| operation.process).collect();
         processes.sort_unstable();
         processes.dedup();
-        let mut keys: Vec<_> = history.operations.iter().filter_map(|operation| operation.key.as_ref()).collect();
+        let mut keys: Vec<_> = history.operations.iter().filter_map(|operation| operation.op.key.as_ref()).collect();
         keys.sort_unstable();
         keys.dedup();
         Counts {

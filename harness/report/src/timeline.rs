@@ -64,7 +64,7 @@ impl Timeline {
         let column = |index: u64| moments.partition_point(|moment| *moment < index);
         let row = |operation: &&Operation| Row {
             process: operation.process.0,
-            key: operation.key.as_ref().map_or(String::new(), |key| short(&key.to_string())),
+            key: operation.op.key.as_ref().map_or(String::new(), |key| short(&key.to_string())),
             words: words(operation, history),
             lines: (operation.invoked.line, end(operation).map(|moment| moment.line)),
             columns: (column(operation.invoked.index), end(operation).map(|moment| column(moment.index))),

@@ -155,8 +155,7 @@ impl Clients {
     /// Takes in what the client hosts say, until they are gone.
     pub(crate) async fn listen(self: Arc<Self>, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
         while let Some(frame) = frames.recv().await {
-            let op = |call| lock(&self.calls).get(&call).map(|waiting| waiting.op.clone());
-            match self.cluster.target.client_report(&frame, &op) {
+            match self.cluster.target.client_report(&frame) {
                 Ok(ClientReport::Done { call, outcome, result, error, node, term }) => {
                     if let Some(waiting) = lock(&self.calls).remove(&call) {
                         // A slot that has lost patience has recorded the operation as unknown.
@@ -165,9 +164,9 @@ impl Clients {
                 }
                 Ok(ClientReport::ResourceWrite { call, lock: name, token }) => {
                     let client = lock(&self.calls).get(&call).map(|waiting| waiting.client);
-                    let accepted = client.is_some() && lock(&self.resource).write(Write { lock: name, token }).is_ok();
                     if let Some(client) = client {
-                        self.cluster.tell_client(client, self.cluster.target.resource_answer(call, accepted));
+                        let refused = lock(&self.resource).write(Write { lock: name, token }).err();
+                        self.cluster.tell_client(client, self.cluster.target.resource_answer(call, refused));
                     }
                 }
                 Err(e) => tracing::warn!("a client host was not understood: {e}"),

@@ -105,14 +105,14 @@ pub trait Target: Send + Sync {
     /// of the process, `first` is the node to ask first.
     fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8>;
 
-    /// The frame that tells a client host how the resource answered.
-    fn resource_answer(&self, call: u64, accepted: bool) -> Vec<u8>;
+    /// The frame that tells a client host how the resource answered: why it refused, or that it didn't.
+    fn resource_answer(&self, call: u64, refused: Option<&str>) -> Vec<u8>;
 
-    /// Reads a frame from a client host; `op` looks up what a call asked.
+    /// Reads a frame from a client host.
     ///
     /// # Errors
     /// When the frame means nothing.
-    fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError>;
+    fn client_report(&self, frame: &[u8]) -> Result<ClientReport, TargetError>;
 
     /// Whether a client does best to go on asking the node that answered it last: so it is where
     /// one node serves everybody.

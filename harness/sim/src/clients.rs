@@ -232,7 +232,10 @@ impl Running<'_> {
                 return self.at(when, Event::Client { seat, attempt, input: ClientInput::Worked });
             }
         }
-        doing.request = Some(self.fleet.request(Process(process), sequence, &doing.op));
+        doing.request = self.fleet.request(Process(process), sequence, &doing.op);
+        if doing.request.is_none() {
+            return self.refuse(seat, "not-supported");
+        }
         let nodes = self.plan.nodes.len() as u16;
         let (call, action) = Call::start(self.fleet.policy(), nodes, NodeId(first as u16), Duration::from_nanos(clock));
         doing.call = Some(call);

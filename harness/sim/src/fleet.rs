@@ -166,7 +166,7 @@ pub trait Fleet: Logs {
     fn show_timer(&self, node: NodeId, timer: u32) -> &dyn Debug;
 
     /// What a client asks; see [`Service::request`](crate::Service::request).
-    fn request(&mut self, process: Process, sequence: u64, op: &Op) -> Held;
+    fn request(&mut self, process: Process, sequence: u64, op: &Op) -> Option<Held>;
 
     /// A client is answered: what that means for its call. The answer is folded into `digest`.
     fn answered(&self, response: &Held, digest: &mut Digest) -> Disposition;

@@ -56,7 +56,7 @@ pub use duress_fault::Timed;
 pub use fleet::{Effect, Fleet, Held, Input, Logs, Store};
 pub use plan::{Chance, Clocks, Crash, Disk, Latency, Network, SimPlan, Transport};
 pub use run::{Ended, SimRun, Stats};
-pub use service::{Done, Service};
+pub use service::{Clients, Done, Service};
 pub use typed::Typed;
 pub use watch::{Happening, Watch};
 pub use world::World;

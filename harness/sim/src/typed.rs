@@ -241,9 +241,9 @@ where
         }
     }
 
-    fn request(&mut self, process: Process, sequence: u64, op: &Op) -> Held {
-        let request = self.service.request(process, sequence, op);
-        self.requests.hold(Kind::Request, request)
+    fn request(&mut self, process: Process, sequence: u64, op: &Op) -> Option<Held> {
+        let request = self.service.request(process, sequence, op)?;
+        Some(self.requests.hold(Kind::Request, request))
     }
 
     fn answered(&self, response: &Held, digest: &mut Digest) -> Disposition {

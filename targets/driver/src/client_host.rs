@@ -31,7 +31,6 @@ use crate::control::{self, FrameError};
 /// How many commands may be in progress; more wait in the channel.
 const MAX_IN_PROGRESS: usize = 4096;
 
-
 /// How many completions may wait for the controller.
 const QUEUE: usize = 4096;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use duress_checkers::models::{self, Model};
+use duress_checkers::{Judge, models};
 use duress_history::formats::{Function, Imported, Value};
 
 /// How many results of reads are looked at.
@@ -93,7 +93,7 @@ impl Look<'_> {
 }
 
 /// The model that fits best and why, or what the user has to choose from.
-pub(super) fn models(history: &Imported) -> Result<(Vec<&'static dyn Model>, String), String> {
+pub(super) fn models(history: &Imported) -> Result<(Vec<&'static dyn Judge>, String), String> {
     let look = Look::at(history);
     let (names, why) = look.candidates();
     match names.iter().find_map(|name| models::named(name)) {

@@ -4,14 +4,12 @@ mod guess;
 pub(crate) mod input;
 
 use std::io::{IsTerminal, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use duress_checkers::models::{self, Model, Settings};
-use duress_checkers::{Budget, Class, Report, Results};
+use duress_checkers::{Budget, Judge, Report, Results, Run, Settings, models};
 use duress_history::formats::Imported;
 use duress_report::checked::{Checked, Judgement};
 use duress_report::{html, terminal};
@@ -48,7 +46,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     reading: Reading,
     /// How long judging may take [default: 60s, or what the run's scenario says]
-    #[arg(long, value_name = "DURATION", value_parser = duress_plug::duration::read)]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     budget_time: Option<Duration>,
     /// How much memory searches may use, such as 512MiB [default: 1GiB, or what the scenario says]
     #[arg(long, value_name = "SIZE", value_parser = input::size)]
@@ -81,7 +79,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let chosen: Vec<&dyn Model> = args.model.iter().map(|name| model(name)).collect::<Result<_, _>>()?;
+    let chosen: Vec<&dyn Judge> = args.model.iter().map(|name| model(name)).collect::<Result<_, _>>()?;
     let input = Input::find(path)?;
     if let Input::Run(directory) = &input
         && chosen.is_empty()
@@ -135,7 +133,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
 }
 
 /// The model of a name, or what else there is.
-fn model(name: &str) -> Result<&'static dyn Model, Failure> {
+fn model(name: &str) -> Result<&'static dyn Judge, Failure> {
     models::named(name).ok_or_else(|| {
         let names: Vec<&str> = models::ALL.iter().map(|model| model.name()).collect();
         Failure::Usage(format!("there is no model {name:?}; there are {}", names.join(", ")))
@@ -145,20 +143,18 @@ fn model(name: &str) -> Result<&'static dyn Model, Failure> {
 /// Judges a history by each model; they share the budget's time. A model that panics says nothing
 /// of the history.
 fn judge_by(
-    models: &[&dyn Model],
+    models: &[&dyn Judge],
     guess: Option<&str>,
     history: &Imported,
     settings: &Settings,
 ) -> (Vec<Report>, Vec<Judgement>) {
     let begun = Instant::now();
-    let judge = |model: &&dyn Model| {
+    let run = Run::imported(history);
+    let judge = |model: &&dyn Judge| {
         let start = Instant::now();
         let time = settings.budget.time.saturating_sub(begun.elapsed());
         let settings = Settings { budget: Budget { time, ..settings.budget }, ..*settings };
-        let report = catch_unwind(AssertUnwindSafe(|| model.check(history, &settings))).unwrap_or_else(|_| {
-            let summary = "The checker crashed, which says nothing of the history.";
-            Report::unknown(model.name(), Class::Infrastructure, summary)
-        });
+        let report = duress_checkers::judge(*model, &run, &settings);
         let (model, guess) = (model.name().to_string(), guess.map(String::from));
         (report, Judgement { model, guess, took: start.elapsed() })
     };

@@ -108,9 +108,9 @@ fn asked(op: &Op) -> api::Op {
 }
 
 impl<M: Bundled> Service<M> for Kv {
-    fn request(&self, process: Process, sequence: u64, op: &Op) -> api::Request {
+    fn request(&self, process: Process, sequence: u64, op: &Op) -> Option<api::Request> {
         let op = asked(op);
-        api::Request { client: api::ClientId(process.0), sequence, op }
+        Some(api::Request { client: api::ClientId(process.0), sequence, op })
     }
 
     fn completion(&self, op: &Op, outcome: client::Outcome<api::Response>) -> Done {

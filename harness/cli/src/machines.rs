@@ -1,53 +1,64 @@
-//! The bundled cluster as a target: its operations and observations in the words of a history.
+//! Clusters of machines as targets of the real world: what goes over their control channels, in the
+//! words of a history. The same whatever the machines are.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use duress_checkers::mutex::LockOp;
 use duress_driver::NodeConfig;
 use duress_driver::client_host::{ClientHostConfig, Command, Completion};
 use duress_driver::control::{Order, Report};
-use duress_history::{NodeReport, Op, Outcome, Process, Value};
-use duress_kv::api;
-use duress_kv::config::Config;
+use duress_history::{Host, NodeReport, Op, Outcome, Process, Value};
 use duress_machine::client::Policy;
-use duress_machine::{NodeId, Observation, Status};
+use duress_machine::{Asker, Ended, NodeId, Observation, Status};
 use duress_plug::Facts;
 use duress_run::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};
+use duress_scenario::Scenario;
+use duress_seed::Seed;
 use smol_str::{SmolStr, ToSmolStr};
-use std::time::Duration;
 
-use crate::service;
+use crate::assemble;
+use crate::exit::Failure;
 
 /// Node-to-node traffic.
 const PEER_PORT: u16 = 7400;
 /// The client API.
 const HTTP_PORT: u16 = 8400;
 
-/// The bundled service in one mode.
-pub(crate) struct Bundled {
-    config: Config,
+/// A cluster of machines.
+pub(crate) struct Machines {
+    target: SmolStr,
+    config: serde_json::Value,
     facts: Facts,
-    nodes: usize,
+    names: Vec<Host>,
     policy: Policy,
 }
 
-impl Bundled {
-    pub(crate) fn new(config: Config, facts: Facts, policy: Policy) -> Bundled {
-        Bundled { config, nodes: facts.nodes().into(), facts, policy }
+impl Machines {
+    /// The target of a scenario; what is drawn at random about it is drawn from `seed`.
+    pub(crate) fn new(scenario: &Scenario, seed: Seed, policy: Policy) -> Result<Machines, Failure> {
+        let target = &scenario.target;
+        let machines = assemble::kit(scenario)?.machines();
+        let machines = machines.ok_or_else(|| Failure::Usage(format!("a {} target has no machines", target.kind())))?;
+        Ok(Machines {
+            target: target.kind().into(),
+            config: machines.config(target.options(), seed.0),
+            facts: target.facts().clone(),
+            names: target.facts().names(),
+            policy,
+        })
     }
 
-    fn name(node: NodeId) -> SmolStr {
-        node.to_smolstr()
+    fn name(&self, node: NodeId) -> Host {
+        self.names.get(usize::from(node.0)).cloned().unwrap_or_else(|| node.to_smolstr())
     }
 
-    fn report(node: usize, status: Status) -> NodeReport {
+    fn report(&self, node: usize, status: Status) -> NodeReport {
         NodeReport {
-            node: Self::name(NodeId(node as u16)),
+            node: self.name(NodeId(node as u16)),
             role: Some(status.role.to_smolstr()),
             leads: status.role.leads(),
             term: Some(status.term),
-            leader: status.leader.map(Self::name),
+            leader: status.leader.map(|leader| self.name(leader)),
             index: Some(status.commit_index),
             digest: Some(status.digest),
         }
@@ -73,27 +84,28 @@ fn decode<T: serde::de::DeserializeOwned>(frame: &[u8]) -> Result<T, TargetError
     postcard::from_bytes(frame).map_err(|e| TargetError(format!("a control frame of {} bytes: {e}", frame.len())))
 }
 
-impl Target for Bundled {
+impl Target for Machines {
     fn node(&self, node: usize, addresses: &[Ipv4Addr], data_dir: &Path) -> Result<ProcessPlan, TargetError> {
-        let peers = socket_addresses(&addresses[..self.nodes], PEER_PORT);
-        let http_peers = socket_addresses(&addresses[..self.nodes], HTTP_PORT);
+        let peers = socket_addresses(&addresses[..self.names.len()], PEER_PORT);
+        let http_peers = socket_addresses(&addresses[..self.names.len()], HTTP_PORT);
         process(
             "node",
             &NodeConfig {
                 id: NodeId(node as u16),
                 // Its addresses may change.
-                cluster: Some("bundled".into()),
+                cluster: Some(self.target.to_string()),
                 http: http_peers[node],
                 peers,
                 http_peers,
                 data_dir: data_dir.to_path_buf(),
-                target: self.config.clone(),
+                target: self.target.to_string(),
+                config: self.config.clone(),
             },
         )
     }
 
     fn client_host(&self, addresses: &[Ipv4Addr]) -> Result<ProcessPlan, TargetError> {
-        let nodes = socket_addresses(&addresses[..self.nodes], HTTP_PORT);
+        let nodes = socket_addresses(&addresses[..self.names.len()], HTTP_PORT);
         process("client", &ClientHostConfig { nodes, policy: self.policy })
     }
 
@@ -101,10 +113,10 @@ impl Target for Bundled {
         Ok(match decode::<Report>(frame)? {
             Report::Ready => Some(NodeMessage::Ready),
             Report::Status { status, .. } | Report::Observation(Observation::Status(status)) => {
-                Some(NodeMessage::Report(Self::report(node, status)))
+                Some(NodeMessage::Report(self.report(node, status)))
             }
             Report::Observation(Observation::Committed { index, digest }) => Some(NodeMessage::Report(NodeReport {
-                node: Self::name(NodeId(node as u16)),
+                node: self.name(NodeId(node as u16)),
                 role: None,
                 leads: false,
                 term: None,
@@ -130,61 +142,32 @@ impl Target for Bundled {
     }
 
     fn invoke(&self, call: u64, process: Process, sequence: u64, op: &Op, first: usize) -> Vec<u8> {
-        if let (Some(lock), Some(LockOp::Access { token, work_ms })) = (op.key_text(), LockOp::of(op)) {
-            let work = Duration::from_millis(work_ms);
-            return payload(&Command::Access { call, lock: lock.clone(), token, work });
-        }
-        let op = service::asked(op).expect("every other operation asks a node");
-        let request = api::Request { client: api::ClientId(process.0), sequence, op };
-        payload(&Command::Call { call, request, first: NodeId(first as u16) })
+        let who = Asker { client: process.0, sequence };
+        payload(&Command::Perform { call, who, op: op.clone(), first: NodeId(first as u16) })
     }
 
-    fn resource_answer(&self, call: u64, accepted: bool) -> Vec<u8> {
-        payload(&Command::ResourceAnswer { call, accepted })
+    fn resource_answer(&self, call: u64, refused: Option<&str>) -> Vec<u8> {
+        payload(&Command::ResourceAnswer { call, refused: refused.map(SmolStr::from) })
     }
 
-    fn client_report(&self, frame: &[u8], op: &dyn Fn(u64) -> Option<Op>) -> Result<ClientReport, TargetError> {
-        let done = |call, outcome, result, error: Option<SmolStr>, by: Option<&api::Response>| ClientReport::Done {
+    fn client_report(&self, frame: &[u8]) -> Result<ClientReport, TargetError> {
+        let by_itself = |call, error: Option<SmolStr>| ClientReport::Done {
             call,
-            outcome,
-            result,
+            outcome: if error.is_some() { Outcome::Fail } else { Outcome::Ok },
+            result: Value::Nil,
             error,
-            node: by.map(|response| usize::from(response.node.0)),
-            term: by.map(|response| response.term),
+            node: None,
+            term: None,
         };
         Ok(match decode::<Completion>(frame)? {
             Completion::Called { call, outcome } => {
-                use duress_driver::client_host::CallOutcome::{Failed, Ok, Unknown};
-                match outcome {
-                    Ok { response } => match op(call).and_then(|op| service::result(&response, &op)) {
-                        Some(result) => done(call, Outcome::Ok, result, None, Some(&response)),
-                        // An answer to another question: nobody knows what happened to ours.
-                        None => done(call, Outcome::Info, Value::Nil, Some("wrong-answer".into()), Some(&response)),
-                    },
-                    Failed { response } => done(
-                        call,
-                        Outcome::Fail,
-                        Value::Nil,
-                        Some(service::reason(response.as_ref(), "unreachable")),
-                        response.as_ref(),
-                    ),
-                    Unknown { response } => done(
-                        call,
-                        Outcome::Info,
-                        Value::Nil,
-                        Some(service::reason(response.as_ref(), "timeout")),
-                        response.as_ref(),
-                    ),
-                }
+                let Ended { outcome, result, error, node, term } = outcome.into();
+                let node = node.map(|node| usize::from(node.0));
+                ClientReport::Done { call, outcome, result, error, node, term }
             }
-            Completion::AccessRefused { call } => {
-                done(call, Outcome::Fail, Value::Nil, Some("lease-expired".into()), None)
-            }
-            Completion::Accessed { call, accepted: true } => done(call, Outcome::Ok, Value::Nil, None, None),
-            Completion::Accessed { call, accepted: false } => {
-                done(call, Outcome::Fail, Value::Nil, Some("fenced".into()), None)
-            }
-            Completion::AccessWrite { call, lock, token } => ClientReport::ResourceWrite { call, lock, token },
+            Completion::Refused { call, error } => by_itself(call, Some(error)),
+            Completion::Written { call, refused } => by_itself(call, refused),
+            Completion::Write { call, lock, token } => ClientReport::ResourceWrite { call, lock, token },
         })
     }
 
