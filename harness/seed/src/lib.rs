@@ -8,7 +8,11 @@
 //! The hash is XXH3 (64 bit), whose values are fixed by its specification: they are the same on
 //! every platform and in every release.
 
+mod shape;
+
 use std::time::Duration;
+
+pub use shape::Shape;
 
 /// Keys of at most so many words are decided quickly.
 const SHORT_KEY: usize = 8;

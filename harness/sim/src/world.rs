@@ -1,10 +1,10 @@
 //! The world itself: its state, its loop, and what every part of it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use duress_fault::{HeldBack, Lookout};
+use duress_conductor::{Conductor, Departure, Script};
 use duress_history::{Event as HistoryEvent, EventKind, Header, Host, Time};
 use duress_machine::client::Answer;
 use duress_machine::{Effects, Machine};
@@ -49,22 +49,6 @@ pub struct World<M: Machine, S> {
     state: State<M>,
 }
 
-/// A fault in force, or being healed.
-#[derive(Debug)]
-pub(crate) struct InForce {
-    /// Its number.
-    pub(crate) number: u64,
-    /// Its place in the plan's schedule; `None` of the fault that holds the rest of the nodes
-    /// down while a quorum is healed first.
-    pub(crate) place: Option<u32>,
-    pub(crate) resolved: duress_fault::Resolved,
-    pub(crate) harmed_before: u64,
-    /// It is being healed: these nodes have yet to start.
-    pub(crate) healing: bool,
-    pub(crate) awaiting: Vec<u16>,
-    pub(crate) healed_at: u64,
-}
-
 /// Everything that changes during a run. Times are true nanoseconds since the run began.
 #[derive(Debug)]
 pub(crate) struct State<M: Machine> {
@@ -80,13 +64,10 @@ pub(crate) struct State<M: Machine> {
     /// What locks protect: the newest token of each.
     pub(crate) resource: BTreeMap<SmolStr, u64>,
     pub(crate) effects: Effects<M>,
-    pub(crate) in_force: Vec<InForce>,
-    /// The nodes that are held back while a quorum must serve.
-    pub(crate) held: Option<HeldBack>,
-    /// Watches for the triggers of faults.
-    pub(crate) lookout: Lookout,
-    /// Faults whose triggers have fired and that are not yet injected, by their places.
-    pub(crate) fired: BTreeSet<u32>,
+    /// Decides about faults.
+    pub(crate) conductor: Conductor,
+    /// What had been harmed on the links of each fault before, by the faults' numbers.
+    pub(crate) harmed_before: BTreeMap<u64, u64>,
     pub(crate) history: Vec<HistoryEvent>,
     pub(crate) digest: Digest,
     pub(crate) stats: Stats,
@@ -105,7 +86,6 @@ pub(crate) struct State<M: Machine> {
     pub(crate) converged: bool,
     pub(crate) next_process: u64,
     pub(crate) next_probe: u64,
-    pub(crate) next_unscheduled: u64,
     pub(crate) next_request: u32,
     pub(crate) ended: Option<Ended>,
     /// The node whose machine is at work.
@@ -127,10 +107,8 @@ impl<M: Machine> Default for State<M> {
             idle: Vec::new(),
             resource: BTreeMap::new(),
             effects: Effects::default(),
-            in_force: Vec::new(),
-            held: None,
-            lookout: Lookout::default(),
-            fired: BTreeSet::new(),
+            conductor: Conductor::default(),
+            harmed_before: BTreeMap::new(),
             history: Vec::new(),
             digest: Digest::default(),
             stats: Stats::default(),
@@ -148,7 +126,6 @@ impl<M: Machine> Default for State<M> {
             converged: true,
             next_process: 0,
             next_probe: 0,
-            next_unscheduled: 0,
             next_request: 0,
             ended: None,
             stepping: None,
@@ -186,11 +163,14 @@ impl<M: Machine> State<M> {
         self.idle.resize(plan.nodes.len() * plan.clients.len(), Idle::default());
         self.resource.clear();
         self.effects = Effects::default();
-        self.in_force.clear();
-        self.lookout =
-            Lookout::new(plan.schedule.iter().filter_map(|timed| Some((timed.number, timed.when.as_ref()?))));
-        self.fired.clear();
-        self.held = None;
+        self.conductor = Conductor::new(Script {
+            nodes: plan.nodes.clone(),
+            clients: plan.clients.clone(),
+            faults: plan.schedule.clone(),
+            seed: plan.seed,
+            heal_first: plan.heal_first,
+        });
+        self.harmed_before.clear();
         self.history.clear();
         self.digest = Digest::default();
         self.stats = Stats::default();
@@ -208,7 +188,6 @@ impl<M: Machine> State<M> {
         self.converged = true;
         self.next_process = plan.concurrency as u64;
         self.next_probe = 0;
-        self.next_unscheduled = UNSCHEDULED;
         self.next_request = 0;
         self.ended = None;
         self.stepping = None;
@@ -228,9 +207,6 @@ impl<M: Machine> State<M> {
         }
     }
 }
-
-/// Faults that nobody scheduled are numbered from here, as in the real world.
-pub(crate) const UNSCHEDULED: u64 = 1 << 32;
 
 /// One run under way.
 pub(crate) struct Running<'a, 'w, M: Machine, S> {
@@ -357,10 +333,9 @@ where
     fn panicked(&mut self, said: &str) -> Ended {
         let node = self.s.stepping.take();
         if let Some(node) = node {
-            let number = self.next_unscheduled();
             let what = format!("{} panicked: {said}", self.plan.nodes[usize::from(node)]);
-            self.unscheduled_event(number, duress_history::Stage::Start, "exit", node, what.clone());
-            self.evidence(number, duress_history::Stage::Start, false, what, Default::default());
+            let orders = self.s.conductor.left(node.into(), Departure::Exit(what), self.s.now);
+            self.follow(orders);
         }
         Ended::Panicked { node: node.map(|node| self.plan.nodes[usize::from(node)].clone()), said: said.to_owned() }
     }
@@ -380,12 +355,13 @@ where
             Event::Patience { seat, operation } => self.patience_over(seat, operation),
             Event::Probe { seat } => self.probe(seat),
             Event::Link { link, epoch } => self.look_at_connection(link as usize, epoch),
-            Event::Inject { fault, until } => self.inject(fault, until),
-            Event::Heal { fault } => self.heal(fault),
+            Event::Conduct(wake) => {
+                let orders = self.s.conductor.wake(wake, self.s.now);
+                self.follow(orders);
+            }
             Event::Again { fault, host } => self.strikes_again(fault, host),
             Event::Started { node, start } => self.started(node, start),
             Event::Fence { asker, life, victim } => self.fence(asker, life, victim),
-            Event::Operator => self.operator(),
             Event::MainOver => self.main_over(),
             Event::Deadline { stage } => self.deadline(stage),
             Event::Converge => self.converge(),

@@ -10,7 +10,6 @@
 
 mod grudge;
 mod harm;
-mod hold;
 mod kind;
 mod plan;
 mod resolve;
@@ -18,8 +17,8 @@ mod schedule;
 mod trigger;
 
 pub use grudge::{Grudge, Sides};
-pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Shape, Share};
-pub use hold::HeldBack;
+pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Share};
+pub use duress_seed::Shape;
 pub use kind::{Kind, On};
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};

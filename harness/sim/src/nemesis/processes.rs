@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::InForce;
 use duress_fault::{Effect, HostHarm, SLICE, Share};
 use duress_history::Stage;
 use duress_machine::Machine;
@@ -15,7 +16,7 @@ use crate::Service;
 use crate::event::Event;
 use crate::node::{Death, role_name};
 use crate::phases::nanos;
-use crate::world::{InForce, Running};
+use crate::world::Running;
 
 /// What is in force on one node's process, besides what keeps it down or stopped.
 #[derive(Debug, Default)]
@@ -33,11 +34,6 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
-    /// Whether its process comes and goes.
-    pub(crate) fn looping(&self) -> bool {
-        !self.loops.is_empty()
-    }
-
     /// Whether it can have another connection; if so, it has it.
     pub(crate) fn connects(&mut self) -> bool {
         if self.spare.iter().any(|(_, spare)| *spare == 0) {
@@ -59,13 +55,12 @@ where
     pub(super) fn strike_process(&mut self, fault: u64, node: u16, harm: HostHarm) {
         let wants = &mut self.s.nodes[usize::from(node)].wants;
         match harm {
-            HostHarm::CrashLoop { every } => {
+            HostHarm::CrashLoop { .. } => {
                 if wants.loops.is_empty() {
                     wants.looped = 0;
                 }
                 wants.loops.push(fault);
-                self.ends_life(node);
-                self.after(nanos(every), Event::Again { fault, host: node });
+                self.ends_life(fault, node);
             }
             HostHarm::Memory { .. } => {
                 wants.starving.push(fault);
@@ -112,13 +107,9 @@ where
 
     /// A fault strikes a host once more, if it is still in force.
     pub(crate) fn strikes_again(&mut self, fault: u64, host: u16) {
-        let in_force = self.s.in_force.iter().find(|one| one.number == fault && !one.healing);
+        let in_force = self.s.conductor.fault(fault).filter(|one| one.is_standing());
         let Some(Effect::Hosts(harm)) = in_force.map(|one| one.resolved.effect) else { return };
         match harm {
-            HostHarm::CrashLoop { every } => {
-                self.ends_life(host);
-                self.after(nanos(every), Event::Again { fault, host });
-            }
             HostHarm::Memory { .. } => self.starves(host),
             HostHarm::Slow(_) => {
                 let Some(client) = usize::from(host).checked_sub(self.plan.nodes.len()) else { return };
@@ -126,9 +117,9 @@ where
                 // Of several such faults the first one tells when its turns are.
                 let slows = |one: &&InForce| {
                     let slow = matches!(one.resolved.effect, Effect::Hosts(HostHarm::Slow(_)));
-                    slow && !one.healing && one.resolved.hosts.contains(name)
+                    slow && one.is_standing() && one.resolved.hosts.contains(name)
                 };
-                match self.s.in_force.iter().find(slows).is_some_and(|first| first.number == fault) {
+                match self.s.conductor.in_force().iter().find(slows).is_some_and(|first| first.number == fault) {
                     true => self.slow_client(fault, client),
                     false => self.after(SLICE_NANOS, Event::Again { fault, host }),
                 }
@@ -138,7 +129,7 @@ where
     }
 
     /// A crash loop ends a life of a node, and begins another.
-    fn ends_life(&mut self, node: u16) {
+    pub(super) fn ends_life(&mut self, fault: u64, node: u16) {
         let state = &mut self.s.nodes[usize::from(node)];
         if state.up() || state.starting {
             state.wants.looped += 1;
@@ -149,6 +140,8 @@ where
         }
         // Those who wait for its earlier start needn't any longer.
         self.node_is_back(node, true);
+        let orders = self.s.conductor.struck(fault, node.into(), self.s.now);
+        self.follow(orders);
     }
 
     /// A node wants more memory than it may have.
@@ -183,7 +176,7 @@ where
             }
             (HostHarm::CrashLoop { .. }, Stage::End) => {
                 figures.insert(format_smolstr!("lives_{name}"), wants.looped as f64);
-                let back = node.up() || node.starting || node.crashed_by > 0 || node.down_by.is_some();
+                let back = node.up() || node.starting || node.crashed_by > 0 || self.is_shut_off(host);
                 (format!("{name} was killed {} times", wants.looped), back && wants.looped >= 2)
             }
             (HostHarm::Memory { headroom }, Stage::Start) => {
@@ -201,6 +194,11 @@ where
             }
             _ => return None,
         })
+    }
+
+    /// Whether the cluster itself has shut a node off, or it has ended by itself.
+    pub(super) fn is_shut_off(&self, node: usize) -> bool {
+        self.s.conductor.down_by(node).is_some()
     }
 
     fn measure_slow_client(&self, harm: HostHarm, host: usize, stage: Stage) -> Option<(String, bool)> {
