@@ -371,7 +371,8 @@ impl Cluster {
             Fencing::ShutOff => {
                 self.kill_node(victim)?;
                 let gone = self.process_state(&self.node_names[victim]) == ProcessState::Gone;
-                self.conducting.tell(|conductor, now| conductor.left(victim, Departure::Fenced { by: asker, gone }, now));
+                self.conducting
+                    .tell(|conductor, now| conductor.left(victim, Departure::Fenced { by: asker, gone }, now));
             }
             Fencing::Told => {}
         }

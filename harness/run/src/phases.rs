@@ -243,8 +243,8 @@ async fn go(
         enter(recorder, &progress, Phase::Final);
         finale(plan, &cluster, &clients, &generator).await;
     }
-    enter(recorder, &progress, Phase::End);
     nemesis.end(follower).await;
+    enter(recorder, &progress, Phase::End);
     cluster.write_statuses()?;
     cluster.stop()?;
     cluster.unmount();

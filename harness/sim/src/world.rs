@@ -356,7 +356,7 @@ where
             Event::Probe { seat } => self.probe(seat),
             Event::Link { link, epoch } => self.look_at_connection(link as usize, epoch),
             Event::Conduct(wake) => {
-                let orders = self.s.conductor.wake(wake, self.s.now);
+                let orders = self.s.conductor.wake(wake);
                 self.follow(orders);
             }
             Event::Again { fault, host } => self.strikes_again(fault, host),

@@ -35,12 +35,12 @@ impl Default for Script {
 
 /// Conducts the faults of one run; see [the crate](crate). Being told something takes time linear
 /// in the number of faults, and none to speak of if no fault waits for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conductor {
     pub(crate) nodes: Vec<Host>,
     clients: Vec<Host>,
     planned: Vec<Planned>,
-    seed: Option<Seed>,
+    seed: Seed,
     heal_first: Option<usize>,
     lookout: Lookout,
     pub(crate) in_force: Vec<InForce>,
@@ -138,6 +138,13 @@ pub enum Standing {
     Nothing,
 }
 
+impl Default for Conductor {
+    /// One that has nothing to conduct.
+    fn default() -> Conductor {
+        Conductor::new(Script::default())
+    }
+}
+
 impl Conductor {
     /// A conductor for one run.
     pub fn new(script: Script) -> Conductor {
@@ -148,9 +155,11 @@ impl Conductor {
             unscheduled: Unscheduled::new(nodes.len()),
             nodes,
             clients,
-            seed: Some(seed),
+            seed,
             heal_first,
-            ..Conductor::default()
+            in_force: Vec::new(),
+            held: None,
+            main: false,
         }
     }
 
@@ -207,7 +216,7 @@ impl Conductor {
     }
 
     /// It is time for something that was waited for.
-    pub fn wake(&mut self, wake: Wake, _now: u64) -> Vec<Order> {
+    pub fn wake(&mut self, wake: Wake) -> Vec<Order> {
         match wake {
             Wake::Comes { number } if self.coming(number).is_some() => vec![Order::Look { number }],
             Wake::Comes { .. } => Vec::new(),
@@ -237,7 +246,7 @@ impl Conductor {
         let down: BTreeSet<Host> = held.cloned().collect();
         let view = sight.view(&self.nodes, &self.clients, down);
         let timed = &self.planned[place].timed;
-        match timed.fault.resolve(&view, self.part("nemesis"), number) {
+        match timed.fault.resolve(&view, self.seed.derive("nemesis"), number) {
             Ok(resolved) => {
                 let lasts = Some(nanos(timed.lasts));
                 self.planned[place].fate = Fate::Applied;
@@ -249,10 +258,6 @@ impl Conductor {
             }
             Err(why) => self.give_up(place, &why.to_string(), now),
         }
-    }
-
-    fn part(&self, part: &str) -> Seed {
-        self.seed.unwrap_or(Seed(0)).derive(part)
     }
 
     fn apply(&mut self, number: u64, resolved: Resolved, lasts: Option<u64>) -> Order {
@@ -418,7 +423,7 @@ impl Conductor {
         }
         self.lookout = Lookout::default();
         let first = self.heal_first.filter(|_| hold);
-        let held = first.and_then(|first| HeldBack::draw(&self.nodes, &self.clients, first, self.part("heal")));
+        let held = first.and_then(|first| HeldBack::draw(&self.nodes, &self.clients, first, self.seed.derive("heal")));
         if let Some(held) = held {
             let number = self.unscheduled.next();
             orders.push(self.apply(number, held.fault.clone(), None));

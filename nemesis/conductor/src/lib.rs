@@ -35,7 +35,7 @@ pub use conductor::{Conductor, InForce, Script, Standing};
 pub use found::Found;
 pub use hold::HeldBack;
 pub use order::{NodeSight, Order, Sight, Wake};
-pub use unscheduled::{Fencing, Departure};
+pub use unscheduled::{Departure, Fencing};
 
 use std::time::Duration;
 

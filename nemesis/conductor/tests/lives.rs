@@ -117,12 +117,8 @@ fn check(world: &World) -> Result<(), TestCaseError> {
     }
     for (number, told) in &told {
         let words: Vec<(&str, Stage)> = told.iter().map(|(what, stage, _)| (*what, *stage)).collect();
-        let whole = [
-            ("event", Stage::Start),
-            ("evidence", Stage::Start),
-            ("event", Stage::End),
-            ("evidence", Stage::End),
-        ];
+        let whole =
+            [("event", Stage::Start), ("evidence", Stage::Start), ("event", Stage::End), ("evidence", Stage::End)];
         let given_up = [("event", Stage::Start), ("event", Stage::End), ("evidence", Stage::Start)];
         if applied.contains(number) || *number > UNSCHEDULED {
             prop_assert_eq!(&words[..], &whole[..], "fault {}", number);
@@ -221,6 +217,7 @@ fn a_quorum_is_healed_first_and_what_was_shut_off_in_it_is_started() {
     assert_eq!(world.conductor.standing(), Standing::Rest);
     assert_eq!(world.conductor.quorum(), [Order::Start { node: shut_off }]);
     world.end_hold();
+    world.settle();
     assert_eq!(world.conductor.standing(), Standing::Nothing);
     assert_eq!(world.conductor.held(), None);
 }

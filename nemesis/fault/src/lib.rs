@@ -16,9 +16,9 @@ mod resolve;
 mod schedule;
 mod trigger;
 
+pub use duress_seed::Shape;
 pub use grudge::{Grudge, Sides};
 pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Share};
-pub use duress_seed::Shape;
 pub use kind::{Kind, On};
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};

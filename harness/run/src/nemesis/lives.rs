@@ -104,5 +104,5 @@ async fn next(cluster: &Cluster, fault: u64, node: usize, over: &mut watch::Rece
         () = tokio::time::sleep_until(conducting.moment(at)) => {}
         _ = over.wait_for(|over| *over) => return false,
     }
-    !conducting.ask(|conductor, now| conductor.wake(wake, now)).is_empty()
+    !conducting.ask(|conductor, _| conductor.wake(wake)).is_empty()
 }

@@ -80,7 +80,7 @@ impl Nemesis {
     pub(crate) async fn follow(self: Arc<Self>, mut woken: mpsc::UnboundedReceiver<Wake>) {
         while let Some(wake) = woken.recv().await {
             let mut force = self.force.lock().await;
-            self.carry_out(&mut force, |conductor, now| conductor.wake(wake, now)).await;
+            self.carry_out(&mut force, |conductor, _| conductor.wake(wake)).await;
         }
     }
 

@@ -116,7 +116,8 @@ where
 
     /// What is in force on a host's clocks.
     fn changes_of(&self, host: &Host) -> Vec<(Clocks, ClockChange)> {
-        let others = self.s.conductor.in_force().iter().filter(|one| one.is_standing() && one.resolved.hosts.contains(host));
+        let others =
+            self.s.conductor.in_force().iter().filter(|one| one.is_standing() && one.resolved.hosts.contains(host));
         others
             .filter_map(|one| match one.resolved.effect {
                 Effect::Hosts(HostHarm::Clock { clocks, change }) => Some((clocks, change)),

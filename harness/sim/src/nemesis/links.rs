@@ -160,9 +160,9 @@ where
 
     fn cut_by_another(&self, from: usize, to: usize) -> bool {
         let cut = duress_fault::Effect::Links(LinkHarm::Cut);
-        self.s.conductor.in_force().iter().filter(|other| other.resolved.effect == cut && other.is_standing()).any(|other| {
-            other.resolved.links.iter().any(|(a, b)| self.host(a) == Some(from) && self.host(b) == Some(to))
-        })
+        self.s.conductor.in_force().iter().filter(|other| other.resolved.effect == cut && other.is_standing()).any(
+            |other| other.resolved.links.iter().any(|(a, b)| self.host(a) == Some(from) && self.host(b) == Some(to)),
+        )
     }
 
     /// What packets along these links would meet at this moment.

@@ -56,7 +56,8 @@ impl World {
     pub(crate) fn new(faults: Vec<Timed>, seed: u64, heal_first: Option<usize>) -> World {
         let names = |letter: &str, count| (1..=count).map(|n| format!("{letter}{n}").into()).collect::<Vec<Host>>();
         let (nodes, clients, seed) = (names("n", 5), names("c", 2), Seed(seed));
-        let script = Script { nodes: nodes.clone(), clients: clients.clone(), faults: faults.clone(), seed, heal_first };
+        let script =
+            Script { nodes: nodes.clone(), clients: clients.clone(), faults: faults.clone(), seed, heal_first };
         World {
             conductor: Conductor::new(script),
             faults,
@@ -138,13 +139,18 @@ impl World {
         self.until(u64::MAX);
     }
 
+    /// Whatever is under way comes to its end.
+    pub(crate) fn settle(&mut self) {
+        self.until(u64::MAX);
+    }
+
     fn until(&mut self, end: u64) {
         while let Some((at, number, what)) = self.calendar.first().copied().filter(|(at, ..)| *at < end) {
             self.calendar.remove(&(at, number, what));
             self.now = self.now.max(at);
             match what {
                 Coming::Wake(wake) => {
-                    let orders = self.conductor.wake(wake, self.now);
+                    let orders = self.conductor.wake(wake);
                     self.follow(orders);
                 }
                 Coming::Chance(_) => self.something_happens(),
