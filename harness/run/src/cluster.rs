@@ -8,25 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use duress_conductor::{Conductor, Departure, Fencing, NodeSight, Script, Wake};
 use duress_deploy::{Local, Process, ProcessSpec, ProcessState, Resource};
 use duress_disk::Disk;
 use duress_fault::Fault;
-use duress_history::{EventKind, Evidence, FaultEvent, Host, NodeReport, Stage};
-use smol_str::SmolStr;
+use duress_history::{EventKind, Host, NodeReport};
 use tokio::sync::{mpsc, watch};
 
+use crate::conducting::Conducting;
 use crate::frames::{self, Receiver, Sender};
-use crate::lookout::Sightings;
 use crate::nemesis;
 use crate::skews::{self, Skews};
 use crate::{NodeMessage, Plan, Recorder, RunError, Target};
-
-/// Faults that nobody scheduled (a node that died by itself, a node that was fenced off by
-/// another) are numbered from here.
-pub(crate) const UNSCHEDULED: u64 = 1 << 32;
-
-/// The kind of an unscheduled fault: a node stopped because its disk was broken.
-const HALT: &str = "halt";
 
 /// How often it is looked whether a node that is waited for has stopped.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -36,7 +29,7 @@ pub(crate) struct Cluster {
     pub(crate) local: Local,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) recorder: Recorder,
-    pub(crate) sightings: Sightings,
+    pub(crate) conducting: Conducting,
     /// What faults have in force on clocks.
     pub(crate) skews: Skews,
     pub(crate) node_names: Vec<Host>,
@@ -50,7 +43,6 @@ pub(crate) struct Cluster {
     disks: Vec<Arc<Disk>>,
     /// Counts starts of nodes that have become ready.
     ready: Vec<watch::Sender<u64>>,
-    unscheduled: Mutex<u64>,
     /// Held while a node is shut off for another or started: of two nodes that fence each other
     /// one must win, and the winner must hear of it before the loser may be back.
     power: Mutex<()>,
@@ -66,8 +58,6 @@ struct Node {
     report: Option<NodeReport>,
     /// How many calls its disk had failed when it was started.
     failed_before: u64,
-    /// An unscheduled fault that keeps it down.
-    down_by: Option<(u64, SmolStr)>,
     /// How many faults are in force of which it may die.
     mortal: usize,
     /// How often it has died of such faults.
@@ -93,6 +83,7 @@ impl Cluster {
         recorder: Recorder,
         plan: &Plan,
         client_frames: mpsc::UnboundedSender<Vec<u8>>,
+        woken: mpsc::UnboundedSender<Wake>,
     ) -> Result<Arc<Cluster>, RunError> {
         let mut addresses = Vec::new();
         for name in plan.nodes.iter().chain(&plan.clients) {
@@ -112,11 +103,19 @@ impl Cluster {
             tokio::spawn(forward(name.clone(), receiver, client_frames.clone()));
             clients.push(Mutex::new(ClientHost { process, control: sender }));
         }
+        let conductor = Conductor::new(Script {
+            nodes: plan.nodes.clone(),
+            clients: plan.clients.clone(),
+            faults: plan.schedule.faults().to_vec(),
+            seed: plan.seed,
+            heal_first: plan.heal_first,
+        });
+        let conducting = Conducting::new(conductor, recorder.clone(), woken);
         let cluster = Arc::new(Cluster {
             local,
             target,
             recorder,
-            sightings: Sightings::new(&plan.schedule),
+            conducting,
             skews: Skews::default(),
             node_names: plan.nodes.clone(),
             client_names: plan.clients.clone(),
@@ -126,7 +125,6 @@ impl Cluster {
             clients,
             disks,
             ready: plan.nodes.iter().map(|_| watch::Sender::new(0)).collect(),
-            unscheduled: Mutex::new(UNSCHEDULED),
             power: Mutex::default(),
         });
         for node in 0..cluster.nodes.len() {
@@ -232,7 +230,7 @@ impl Cluster {
             state.control = None;
             state.report = None;
             process.kill()?;
-            self.sightings.down(&self.node_names[node]);
+            self.conducting.down(node);
         }
         Ok(())
     }
@@ -277,7 +275,7 @@ impl Cluster {
             state.control = None;
             state.report = None;
             state.deaths += 1;
-            self.sightings.down(&self.node_names[node]);
+            self.conducting.down(node);
         }
         state.mortal -= 1;
     }
@@ -326,11 +324,14 @@ impl Cluster {
         self.nodes.iter().map(|node| lock(node).report.clone()).collect()
     }
 
-    /// The nodes that say that they lead, the one with the highest term first.
-    pub(crate) fn leaders(&self) -> Vec<Host> {
-        let mut leaders: Vec<_> = self.reports().into_iter().flatten().filter(|report| report.leads).collect();
-        leaders.sort_by_key(|report| std::cmp::Reverse(report.term));
-        leaders.into_iter().map(|report| report.node).collect()
+    /// What is seen of the nodes.
+    pub(crate) fn sight(&self) -> Vec<NodeSight> {
+        let sight = |node: &Mutex<Node>| {
+            let node = lock(node);
+            let leader = node.report.as_ref().filter(|report| report.leads);
+            NodeSight { runs: node.process.is_some(), leads: leader.map(|report| report.term.unwrap_or_default()) }
+        };
+        self.nodes.iter().map(sight).collect()
     }
 
     /// CPU time of the nodes that run, and of the client hosts.
@@ -340,77 +341,40 @@ impl Cluster {
         (nodes, clients)
     }
 
-    /// Starts the nodes again that were fenced off or died by themselves.
-    pub(crate) async fn repair(self: &Arc<Self>, within: Duration) -> Result<(), RunError> {
-        for node in 0..self.nodes.len() {
-            self.repair_node(node, within).await?;
-        }
-        Ok(())
-    }
-
     /// Starts a node again if it was fenced off or died by itself.
     pub(crate) async fn repair_node(self: &Arc<Self>, node: usize, within: Duration) -> Result<(), RunError> {
-        let down_by = lock(&self.nodes[node]).down_by.take();
-        let Some((fault, kind)) = down_by else { return Ok(()) };
+        let Some(fault) = self.conducting.lock().down_by(node) else { return Ok(()) };
         self.start_node(node)?;
-        let ready = self.wait_ready(node, within).await;
-        let name = &self.node_names[node];
-        self.unscheduled_event(fault, Stage::End, &kind, name, format!("{name} is started again"));
-        self.recorder.record(EventKind::Evidence(Evidence {
-            fault,
-            stage: Stage::End,
-            proven: ready.is_ok(),
-            what: match ready {
-                Ok(()) => format!("{name} answers"),
-                Err(e) => e.to_string(),
-            },
-            measured: Default::default(),
-        }));
+        let serves = self.wait_ready(node, within).await.map_err(|e| e.to_string());
+        // It may have ended once more meanwhile, which is another fault.
+        self.conducting.tell(|conductor, _| match conductor.down_by(node) == Some(fault) {
+            true => conductor.runs(node, serves),
+            false => Vec::new(),
+        });
         Ok(())
     }
 
-    fn unscheduled_event(&self, fault: u64, stage: Stage, kind: &str, name: &Host, what: String) {
-        self.recorder.record(EventKind::Fault(FaultEvent {
-            fault,
-            stage,
-            kind: kind.into(),
-            what,
-            hosts: vec![name.clone()],
-            links: Vec::new(),
-        }));
-    }
-
-    pub(crate) fn next_unscheduled(&self) -> u64 {
-        let mut next = lock(&self.unscheduled);
-        *next += 1;
-        *next
-    }
-
-    /// A node asked for another one to be shut off: pulls the plug and tells it so. The wish of a
-    /// life that is over is void: it may itself have been shut off meanwhile.
+    /// A node asked for another one to be shut off: pulls the plug and tells it so, unless the
+    /// conductor has reasons not to.
     fn fence(&self, asker: usize, life: u64, victim: usize) -> Result<(), RunError> {
         let _power = lock(&self.power);
-        let asks = |state: &Node| state.life == life && state.process.is_some();
-        if !asks(&lock(&self.nodes[asker])) {
-            return Ok(());
-        }
-        if victim >= self.nodes.len() || victim == asker {
-            return Err(RunError::Harness(format!("{} asks to fence node {victim}", self.node_names[asker])));
-        }
-        if self.is_up(victim) {
-            let (name, by) = (&self.node_names[victim], &self.node_names[asker]);
-            self.kill_node(victim)?;
-            let fault = self.next_unscheduled();
-            self.unscheduled_event(fault, Stage::Start, "fence", name, format!("{by} had {name} shut off"));
-            let gone = self.process_state(name) == ProcessState::Gone;
-            self.recorder.record(EventKind::Evidence(Evidence {
-                fault,
-                stage: Stage::Start,
-                proven: gone,
-                what: format!("the process of {name} is {}", if gone { "gone" } else { "still there" }),
-                measured: Default::default(),
-            }));
-            lock(&self.nodes[victim]).down_by = Some((fault, "fence".into()));
+        let lives = {
+            let state = lock(&self.nodes[asker]);
+            state.life == life && state.process.is_some()
+        };
+        let runs = victim < self.nodes.len() && self.is_up(victim);
+        match Fencing::of(self.nodes.len(), asker, lives, victim, runs) {
+            Fencing::Void => return Ok(()),
+            Fencing::Nonsense => {
+                return Err(RunError::Harness(format!("{} asks to fence node {victim}", self.node_names[asker])));
+            }
+            Fencing::ShutOff => {
+                self.kill_node(victim)?;
+                let gone = self.process_state(&self.node_names[victim]) == ProcessState::Gone;
+                self.conducting
+                    .tell(|conductor, now| conductor.left(victim, Departure::Fenced { by: asker, gone }, now));
+            }
+            Fencing::Told => {}
         }
         if let Some(control) = &lock(&self.nodes[asker]).control {
             control.send(self.target.fenced(victim));
@@ -437,32 +401,21 @@ impl Cluster {
         if state.mortal > 0 {
             state.deaths += 1;
             drop(state);
-            self.sightings.down(&self.node_names[node]);
+            self.conducting.down(node);
             return;
         }
-        let fault = self.next_unscheduled();
         let broken = self.broken_disk(node, state.failed_before);
-        let kind = if broken.is_some() { HALT } else { "exit" };
-        state.down_by = Some((fault, kind.into()));
-        drop(state);
         let name = &self.node_names[node];
-        self.sightings.down(name);
+        self.conducting.down(node);
         let how = status.map_or_else(|| "closed its control channel".into(), |status| format!("ended: {status}"));
         let log = self.log(node);
-        let what = match &broken {
-            Some(broken) => format!("{name} {how}, for {broken}; see {}", log.display()),
-            None => format!("{name} {how}, and nobody asked it to; see {}", log.display()),
+        let left = match &broken {
+            Some(broken) => Departure::Halt(format!("{name} {how}, for {broken}; see {}", log.display())),
+            None => Departure::Exit(format!("{name} {how}, and nobody asked it to; see {}", log.display())),
         };
-        self.unscheduled_event(fault, Stage::Start, kind, name, what.clone());
-        self.recorder.record(EventKind::Evidence(Evidence {
-            fault,
-            stage: Stage::Start,
-            // Unless its disk was broken it is not a fault of ours: a run in which nodes die by
-            // themselves is no clean run.
-            proven: broken.is_some(),
-            what,
-            measured: Default::default(),
-        }));
+        // Before anybody else can see that it is down.
+        self.conducting.tell(|conductor, now| conductor.left(node, left, now));
+        drop(state);
     }
 
     /// A node's disk, if the schedule does anything to disks.
@@ -486,7 +439,7 @@ impl Cluster {
     /// Whether a node is down because its disk failed.
     pub(crate) fn is_halted(&self, node: usize) -> bool {
         let state = lock(&self.nodes[node]);
-        state.process.is_none() && state.down_by.as_ref().is_some_and(|(_, kind)| kind == HALT)
+        state.process.is_none() && self.conducting.lock().is_halted(node)
     }
 
     /// Makes the nodes' data directories plain ones again. No node may run any more.
@@ -595,7 +548,7 @@ impl Cluster {
         let Some(last) = &mut state.report else {
             state.report = Some(report.clone());
             drop(state);
-            self.sightings.report(&report);
+            self.conducting.report(node, &report);
             self.recorder.record(EventKind::Observation(report));
             return;
         };
@@ -607,7 +560,7 @@ impl Cluster {
             *last = report.clone();
         }
         drop(state);
-        self.sightings.report(&report);
+        self.conducting.report(node, &report);
         if checkpoint || changed {
             self.recorder.record(EventKind::Observation(report));
         }

@@ -11,8 +11,8 @@
 
 mod clients;
 mod cluster;
+mod conducting;
 mod frames;
-mod lookout;
 mod nemesis;
 mod phases;
 mod progress;

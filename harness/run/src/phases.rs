@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use duress_conductor::READY;
 use duress_deploy::{DeployError, HostSpec, Local};
-use duress_fault::{HeldBack, Schedule};
+use duress_fault::Schedule;
 use duress_history::{EventKind, Function, Header, Host, Op, Outcome, Phase, Time};
 use duress_seed::Seed;
 use duress_workloads::{FinalOp, Generator};
@@ -20,9 +21,6 @@ use crate::clients::{Clients, work};
 use crate::cluster::Cluster;
 use crate::nemesis::Nemesis;
 use crate::{Onlooker, Progress, Recorder, Target, TargetError};
-
-/// How long a node may take to become ready.
-const READY: Duration = Duration::from_secs(20);
 
 /// What is to be run.
 pub struct Plan {
@@ -182,7 +180,8 @@ async fn go(
     let options = duress_fabric::Options { capture: plan.capture.clone(), ..duress_fabric::Options::default() };
     let local = Local::with_options(&hosts, plan.seed.derive("fabric"), &options)?;
     let (client_frames, frames) = mpsc::unbounded_channel();
-    let cluster = Cluster::start(local, target, recorder.clone(), plan, client_frames)?;
+    let (waker, woken) = mpsc::unbounded_channel();
+    let cluster = Cluster::start(local, target, recorder.clone(), plan, client_frames, waker)?;
     let clients = Clients::new(cluster.clone(), progress.clone(), plan.concurrency, plan.fencing, plan.patience);
     tokio::spawn(clients.clone().listen(frames));
     for node in 0..plan.nodes.len() {
@@ -201,14 +200,14 @@ async fn go(
     enter(recorder, &progress, Phase::Main);
     let cpu = (duress_deploy::cpu_time_self(), cluster.cpu_times().1);
     let main = Instant::now();
-    cluster.sightings.begin();
+    let follower = tokio::spawn(nemesis.clone().follow(woken));
+    cluster.conducting.begin();
     let generator = Arc::new(Mutex::new(generator));
     let (halt, halted) = watch::channel(false);
     let mut slots = tokio::task::JoinSet::new();
     for slot in 0..plan.concurrency {
         slots.spawn(work(clients.clone(), generator.clone(), slot, main, halted.clone()));
     }
-    let schedule = tokio::spawn(nemesis.clone().follow(plan.schedule.clone(), main, halted.clone()));
     tokio::select! {
         () = tokio::time::sleep(plan.time) => {}
         _ = stop.wait_for(|stop| *stop) => ended.interrupted = true,
@@ -216,29 +215,20 @@ async fn go(
         () = enough(&progress, plan.max_operations) => {}
         () = recorder.seen_enough() => ended.seen_enough = true,
     }
-    let held = match plan.heal_first {
-        Some(first) if !ended.interrupted && !ended.seen_enough => {
-            HeldBack::draw(&plan.nodes, &plan.clients, first, plan.seed.derive("heal"))
-        }
-        _ => None,
-    };
     // Before anything is healed, so that who is to stay away is never there in between.
-    let held_back = match &held {
-        Some(held) => Some(nemesis.hold_back(held).await?),
-        None => None,
-    };
+    nemesis.main_over(!ended.interrupted && !ended.seen_enough).await;
     halt.send_replace(true);
     ended.main = main.elapsed();
     ended.harness_cpu = duress_deploy::cpu_time_self().saturating_sub(cpu.0);
     ended.clients_cpu = cluster.cpu_times().1.saturating_sub(cpu.1);
-    // Heals whatever is still in force.
-    schedule.await.map_err(|e| RunError::Harness(format!("the nemesis died: {e}")))??;
+    nemesis.heal_all().await?;
 
     let mut quorum_serves = true;
-    if let (Some(held), Some(held_back)) = (held, held_back) {
+    let held = cluster.conducting.lock().held().cloned();
+    if let Some(held) = held {
         let quorum: Vec<usize> = held.healed.iter().filter_map(|node| cluster.node_index(node)).collect();
         quorum_serves = serves(&clients, &quorum, plan.recovery, All).await;
-        nemesis.heal(held_back).await?;
+        nemesis.end_hold().await?;
         if !quorum_serves {
             ended.away = held.away;
         }
@@ -246,13 +236,14 @@ async fn go(
 
     enter(recorder, &progress, Phase::Recovery);
     let healed = Instant::now();
-    cluster.repair(READY).await?;
+    nemesis.repair().await?;
     while slots.join_next().await.is_some() {}
     if quorum_serves && !ended.interrupted && serves(&clients, &all, plan.recovery, All).await {
         ended.recovery = Some(healed.elapsed());
         enter(recorder, &progress, Phase::Final);
         finale(plan, &cluster, &clients, &generator).await;
     }
+    nemesis.end(follower).await;
     enter(recorder, &progress, Phase::End);
     cluster.write_statuses()?;
     cluster.stop()?;

@@ -6,17 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use duress_seed::{Decision, Seed};
+use duress_seed::{Decision, Seed, Shape};
 
 use crate::links::PortId;
 
 /// All frames, as a share in parts per million.
 pub const ALL: u32 = 1_000_000;
-
-/// A normally distributed delay strays by no more than so many deviations.
-const MOST_DEVIATIONS: f64 = 4.0;
-/// A Pareto-distributed delay exceeds its least by no more than so many times the mean excess.
-const LONGEST_TAIL: f64 = 50.0;
 
 /// A directed link: frames that enter the switch at `from` and leave it at `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,21 +20,6 @@ pub struct Link {
     pub from: PortId,
     /// The port of the receiving host.
     pub to: PortId,
-}
-
-/// How delays are distributed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// `delay`, always.
-    #[default]
-    Constant,
-    /// Evenly from `delay - jitter` to `delay + jitter`.
-    Uniform,
-    /// With mean `delay` and standard deviation `jitter`, cut off at zero and at four deviations.
-    Normal,
-    /// At least `delay`, with a long tail of mean `jitter` above it (shape 3), which is cut off at
-    /// 50 times that.
-    Pareto,
 }
 
 /// What a directed link does to the frames on it. The default is an open link. Shares of frames
@@ -303,26 +283,17 @@ pub fn decide(rule: &Rule, seed: Seed, link: Link, seen: &Seen) -> Verdict {
         (happens(about::CORRUPT, rule.corrupt) || unnoticed).then(|| Flip { place: draw(about::BIT), unnoticed });
     let reordered = happens(about::REORDER, rule.reorder);
     let extra = if reordered { rule.reorder_by } else { Duration::ZERO };
-    let after = match rule.shape {
-        _ if rule.jitter.is_zero() => rule.delay,
-        shape => vary(rule.delay, rule.jitter, shape, draw(about::DELAY)),
+    let after = match rule.jitter.is_zero() {
+        true => rule.delay,
+        false => Duration::from_nanos(rule.shape.draw(nanos(rule.delay), nanos(rule.jitter), draw(about::DELAY))),
     };
     let twice = happens(about::DUPLICATE, rule.duplicate);
-    Verdict::Deliver(Delivery { after: after + extra, reordered, twice, flip })
+    Verdict::Deliver(Delivery { after: after.saturating_add(extra), reordered, twice, flip })
 }
 
-/// One delay of a distribution.
-fn vary(by: Duration, jitter: Duration, shape: Shape, decision: Decision) -> Duration {
-    match shape {
-        Shape::Constant => by,
-        Shape::Uniform => decision.between(by.saturating_sub(jitter), by + jitter),
-        Shape::Normal => {
-            let strays = decision.normal().clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS);
-            let offset = jitter.mul_f64(strays.abs());
-            if strays < 0.0 { by.saturating_sub(offset) } else { by + offset }
-        }
-        Shape::Pareto => by + jitter.mul_f64(decision.pareto().min(LONGEST_TAIL)),
-    }
+/// In nanoseconds; more than fits is for ever.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -91,15 +91,16 @@ impl Nemesis {
         force: &mut super::Force,
         real: bool,
     ) -> Result<(), RunError> {
+        let applying = force.applying;
         let force = &mut force.processes;
         for host in &resolved.hosts {
             match harm {
                 HostHarm::Slow(share) => self.slow(host, share, force, real)?,
-                HostHarm::CrashLoop { every } => {
+                HostHarm::CrashLoop { .. } => {
                     let node = self.node(host)?;
                     let held = force.crashed.get(host).copied().unwrap_or_default();
                     if real && !force.looping.contains_key(host) {
-                        let lives = Lives::start(self.cluster.clone(), host.clone(), node, every, held);
+                        let lives = Lives::start(self.cluster.clone(), applying, host.clone(), node, held);
                         force.looping.insert(host.clone(), lives);
                     }
                 }

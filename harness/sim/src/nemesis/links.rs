@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::{Found, InForce};
 use duress_fault::{Checksum, LinkHarm, Resolved, Shape, Share};
 use duress_history::{Host, Stage};
 use smol_str::SmolStr;
@@ -9,7 +10,7 @@ use smol_str::SmolStr;
 use super::Measured;
 use crate::harms::Fate;
 use crate::plan::nanos;
-use crate::state::{InForce, Running};
+use crate::state::Running;
 
 /// Packets sent along each link of a fault to see what it does, and the size of most of them.
 const PROBES: u64 = 400;
@@ -98,7 +99,7 @@ impl Running<'_> {
     }
 
     /// Sends probes along each of the fault's links.
-    pub(super) fn measure_links(&mut self, one: &InForce, harm: LinkHarm, stage: Stage) -> (bool, String, Measured) {
+    pub(super) fn measure_links(&mut self, one: &InForce, harm: LinkHarm, stage: Stage) -> Found {
         let mut wrong = Vec::new();
         let (mut silent, mut arrived) = (0, 0);
         let links = self.links_of(&one.resolved);
@@ -119,7 +120,7 @@ impl Running<'_> {
             }
         }
         let met = self.probe_links(&links, harm);
-        let harmed = self.harmed_on(&links) - one.harmed_before;
+        let harmed = self.harmed_on(&links) - self.s.harmed_before.get(&one.number).copied().unwrap_or_default();
         let mut measured = Measured::new();
         for (name, figure) in [
             ("links", links.len() as u64),
@@ -143,21 +144,19 @@ impl Running<'_> {
             }
             seen = format!(", {words}");
         }
-        let proven = wrong.is_empty();
         let word = if harm == LinkHarm::Cut { "dropped" } else { "harmed" };
-        let what = match (proven, stage) {
-            (false, _) => wrong.join(", "),
-            (true, Stage::Start) => format!("probes: {silent} links silent, {arrived} open, all as claimed{seen}"),
-            (true, Stage::End) => format!("probes: the links carry frames again; {harmed} frames were {word}"),
+        let what = match stage {
+            Stage::Start => format!("probes: {silent} links silent, {arrived} open, all as claimed{seen}"),
+            Stage::End => format!("probes: the links carry frames again; {harmed} frames were {word}"),
         };
-        (proven, what, measured)
+        Found { wrong, seen: vec![what], figures: measured }
     }
 
     fn cut_by_another(&self, from: usize, to: usize) -> bool {
         let cut = duress_fault::Effect::Links(LinkHarm::Cut);
-        self.s.in_force.iter().filter(|other| other.resolved.effect == cut && !other.healing).any(|other| {
-            other.resolved.links.iter().any(|(a, b)| self.host(a) == Some(from) && self.host(b) == Some(to))
-        })
+        self.s.conductor.in_force().iter().filter(|other| other.resolved.effect == cut && other.is_standing()).any(
+            |other| other.resolved.links.iter().any(|(a, b)| self.host(a) == Some(from) && self.host(b) == Some(to)),
+        )
     }
 
     /// What packets along these links would meet at this moment.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use duress_fault::{Effect, Host, HostHarm, LinkHarm, Resolved};
 use duress_seed::{Seed, shuffled};
-
-use crate::{Effect, Host, HostHarm, LinkHarm, Resolved};
 
 /// The nodes that stay away while the others serve, and the fault that keeps them away.
 #[derive(Clone, Debug, PartialEq, Eq)]
