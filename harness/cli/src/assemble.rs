@@ -55,10 +55,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         schedule,
         seed,
         recovery: scenario.limits.recovery,
-        heal_first: match scenario.limits.heal {
-            Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
-            Some(Heal::All) | None => None,
-        },
+        heal_first: heal_first(scenario),
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
         fencing: matches!(&scenario.workload, Workload::Lock(lock) if lock.fencing),
         sabotage: sabotage(),
@@ -78,6 +75,14 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
     );
     let target = Bundled::new(config(&scenario.target, seed.derive("target")), nodes, policy);
     Ok(Assembled { plan, target: Arc::new(target), generator: workload.generator })
+}
+
+/// How many nodes are healed first and must serve then, if that is asked for.
+pub(crate) fn heal_first(scenario: &Scenario) -> Option<usize> {
+    match scenario.limits.heal {
+        Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
+        Some(Heal::All) | None => None,
+    }
 }
 
 /// Kinds of faults, with commas between them, that a run is to claim without carrying them out. Our

@@ -307,7 +307,7 @@ impl Nemesis {
             links: in_force.resolved.links.iter().cloned().collect(),
         }));
         let (turn, word) = if stage == Stage::Start { (Turn::Starts, "starts") } else { (Turn::Ends, "ends") };
-        self.cluster.local.links().note(&format!("fault {} {word}: {}", in_force.number, in_force.resolved.what));
+        self.cluster.site.note(&format!("fault {} {word}: {}", in_force.number, in_force.resolved.what));
         self.cluster.sightings.fault(in_force.number, turn);
     }
 
