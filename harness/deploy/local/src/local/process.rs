@@ -233,11 +233,10 @@ impl Process {
             true => (Signal::SIGSTOP, ProcessState::Stopped),
             false => (Signal::SIGCONT, ProcessState::Running),
         };
-        {
-            let mut paused = lock(&self.held.paused);
-            *paused = pause;
-            self.held.signal(signal)?;
-        }
+        // Whoever slows it must not interfere before the effect is seen.
+        let mut paused = lock(&self.held.paused);
+        *paused = pause;
+        self.held.signal(signal)?;
         self.until(wanted)
     }
 
