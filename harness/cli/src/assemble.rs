@@ -59,10 +59,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         schedule,
         seed,
         recovery: scenario.limits.recovery,
-        heal_first: match scenario.limits.heal {
-            Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
-            Some(Heal::All) | None => None,
-        },
+        heal_first: heal_first(scenario),
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
         fencing: scenario.workload.fencing(),
         sabotage: sabotage(),
@@ -99,6 +96,14 @@ pub(crate) fn generator(scenario: &Scenario, seed: Seed) -> Result<Box<dyn Gener
     };
     let none = || Failure::Usage(format!("a {} workload can't be run by this binary", scenario.workload.kind()));
     Ok(workload(scenario).ok_or_else(none)?.generator(&size, seed))
+}
+
+/// How many nodes are healed first and must serve then, if that is asked for.
+pub(crate) fn heal_first(scenario: &Scenario) -> Option<usize> {
+    match scenario.limits.heal {
+        Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
+        Some(Heal::All) | None => None,
+    }
 }
 
 /// Kinds of faults, with commas between them, that a run is to claim without carrying them out. Our

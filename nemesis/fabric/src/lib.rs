@@ -43,10 +43,9 @@ mod switch;
 mod volley;
 
 pub use capture::Captured;
-pub use duress_seed::Shape;
 pub use links::{Counters, Links, PortId};
 pub use matrix::{Matrix, Mismatch};
 pub use probe::{PROBE_PORT, PROBE_WAIT, Prober};
-pub use rule::{ALL, Cause, Delivery, Flip, Link, Rule, Seen, Verdict, decide};
+pub use rule::{ALL, Cause, Delivery, Flip, Link, Rule, Seen, Shape, Verdict, decide};
 pub use switch::{Fabric, FabricError, Options, PortSpec};
 pub use volley::{Shots, Volley};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use duress_backend::ProcessState;
 use duress_conductor::Order;
-use duress_deploy::ProcessState;
 use duress_history::Host;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

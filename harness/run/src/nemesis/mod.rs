@@ -196,7 +196,7 @@ impl Nemesis {
     fn note(&self, force: &Force, number: u64, stage: Stage) {
         let Some(what) = force.faults.get(&number).map(|one| &one.resolved.what) else { return };
         let (word, now) = if stage == Stage::Start { ("starts", Some(what.clone())) } else { ("ends", None) };
-        self.cluster.local.links().note(&format!("fault {number} {word}: {what}"));
+        self.cluster.site.note(&format!("fault {number} {word}: {what}"));
         self.progress.fault(number, now);
     }
 

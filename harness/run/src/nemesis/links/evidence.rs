@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_fabric::{ALL, Counters, Rule, Shape, Shots, Volley};
+use duress_backend::links::{ALL, Counters, Rule, Shape, Shots, Volley};
 use duress_fault::{Checksum, LinkHarm, Share};
 
 /// How long a datagram that should not arrive is waited for.

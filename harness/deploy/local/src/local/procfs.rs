@@ -1,38 +1,13 @@
 //! What the kernel says of a process: its state and its use of CPU time.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use duress_backend::ProcessState;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-
-/// What a process is doing, as far as faults are concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProcessState {
-    /// Some of its threads run, sleep or wait for the kernel.
-    Running,
-    /// Every thread is stopped by a signal.
-    Stopped,
-    /// It has ended, whether or not it has been reaped.
-    Gone,
-    /// /proc can't be read, so nobody knows.
-    Unknown,
-}
-
-impl fmt::Display for ProcessState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProcessState::Running => "running",
-            ProcessState::Stopped => "stopped",
-            ProcessState::Gone => "gone",
-            ProcessState::Unknown => "in a state that /proc won't tell",
-        })
-    }
-}
 
 /// The state of an unreaped child, by /proc. All its threads are looked at: the process's own line
 /// shows only the first, and the others may run on for a moment after a SIGSTOP.

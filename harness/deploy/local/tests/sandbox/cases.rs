@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use duress_deploy::sandbox::{self, SandboxProcess};
+use duress_local::sandbox::{self, SandboxProcess};
 use duress_seed::Seed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -68,7 +68,7 @@ fn with_directory(what: &str) {
 
 fn preflight_finds_all_there() {
     let began = Instant::now();
-    let preflight = duress_deploy::preflight();
+    let preflight = duress_local::preflight();
     println!("measured: preflight in {:?}", began.elapsed());
     assert!(preflight.ok(), "{preflight}");
     assert_eq!(preflight.checks.len(), 11, "{preflight}");

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::local::ProcessState;
+use duress_backend::{Error, ProcessState};
 
 /// A failure of the back end. Never a fault of the target.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,15 @@ impl DeployError {
                 DeployError::Spawn { program, host, source, advice: text.into() }
             }
             other => other,
+        }
+    }
+}
+
+impl From<DeployError> for Error {
+    fn from(error: DeployError) -> Error {
+        match error {
+            DeployError::State { seen: ProcessState::Gone, .. } => Error::gone(error),
+            other => Error::failed(other),
         }
     }
 }

@@ -10,21 +10,20 @@ pub(crate) mod netlink;
 pub(crate) mod pidfd;
 mod process;
 mod procfs;
+mod slow;
 
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::panic::resume_unwind;
-use std::thread;
 use std::time::Duration;
 
+use duress_backend::{HostSpec, ProcessSpec};
 use duress_fabric::{Fabric, Links, Options, PROBE_PORT, PortSpec, Prober};
 use duress_seed::Seed;
 
 use crate::DeployError;
 
-pub use hosts::{HostNamespace, HostSpec};
-pub use limits::Resource;
-pub use process::{Process, ProcessSpec};
-pub use procfs::{ProcessState, cpu_time_self};
+pub use hosts::HostNamespace;
+pub use process::Process;
+pub use procfs::cpu_time_self;
 
 pub(crate) use hosts::switch_off_ipv6;
 
@@ -167,16 +166,5 @@ impl Local {
 }
 
 fn run_in<R: Send>(host: &Host, f: impl FnOnce() -> R + Send) -> Result<R, DeployError> {
-    thread::scope(|scope| {
-        let body = || {
-            host.namespace.enter()?;
-            Ok(f())
-        };
-        thread::Builder::new()
-            .name(format!("on {}", host.name))
-            .spawn_scoped(scope, body)
-            .map_err(|e| DeployError::kernel("start a thread", e))?
-            .join()
-            .unwrap_or_else(|panic| resume_unwind(panic))
-    })
+    host.namespace.run(f)
 }

@@ -1,7 +1,7 @@
-//! The real back ends: where the hosts of a target come from, and how to act on them.
+//! The local back end: hosts are network namespaces on this machine, joined by the fabric, inside a
+//! *sandbox* that needs no root and leaves nothing behind.
 //!
-//! So far there is one, *local*: hosts are network namespaces on this machine, joined by the
-//! fabric, inside a *sandbox* that needs no root and leaves nothing behind. The way in:
+//! As a plug it is [`BACKEND`], and everything goes through its traits. What is behind them:
 //!
 //! 1. [`preflight`] tries what the kernel must allow and says what is missing.
 //! 2. The outer process calls [`sandbox::enter`], which runs this same program again as the first
@@ -10,19 +10,20 @@
 //! 4. [`Local::new`] makes the hosts, their links and the prober; [`Local::spawn`] starts
 //!    processes in them, and [`Process`] kills, pauses and measures them.
 //!
-//! This crate knows nothing of what runs on the hosts, of checkers or of reports. Docker, VM and
-//! SSH back ends will stand beside [`local`] as modules of their own.
+//! This crate knows nothing of what runs on the hosts, of checkers or of reports.
 
 mod advice;
 mod error;
 mod identity;
 mod leftovers;
 pub mod local;
+mod plug;
 mod preflight;
 pub mod sandbox;
 
 pub use error::DeployError;
 pub use identity::{Identity, Life};
 pub use leftovers::{Leftover, MARK, leftovers};
-pub use local::{HostNamespace, HostSpec, Local, Process, ProcessSpec, ProcessState, Resource, cpu_time_self};
+pub use local::{HostNamespace, Local, Process, cpu_time_self};
+pub use plug::BACKEND;
 pub use preflight::{Check, Preflight, preflight};

@@ -31,8 +31,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["missing"] => {
-            print!("{}", duress_deploy::preflight());
-            ExitCode::from(u8::from(!duress_deploy::preflight().ok()))
+            print!("{}", duress_local::preflight());
+            ExitCode::from(u8::from(!duress_local::preflight().ok()))
         }
         ["inside", what, rest @ ..] => inside::main(what, rest),
         ["node", what] => node::main(what),

@@ -8,32 +8,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
+use duress_backend::Resource;
 use nix::errno::Errno;
 
-/// Something of which a process can be allowed only so much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Resource {
-    /// Memory of its own that it can write to, in bytes: what `malloc` and stacks are made of
-    /// (`RLIMIT_DATA`). A program that can't have more usually ends itself.
-    Memory,
-    /// Open files and sockets (`RLIMIT_NOFILE`): no descriptor may have this number or a higher one.
-    Descriptors,
+fn number(resource: Resource) -> libc::__rlimit_resource_t {
+    match resource {
+        Resource::Memory => libc::RLIMIT_DATA,
+        Resource::Descriptors => libc::RLIMIT_NOFILE,
+    }
 }
 
-impl Resource {
-    fn number(self) -> libc::__rlimit_resource_t {
-        match self {
-            Resource::Memory => libc::RLIMIT_DATA,
-            Resource::Descriptors => libc::RLIMIT_NOFILE,
-        }
-    }
-
-    /// The beginning of its line in /proc/PID/limits.
-    fn title(self) -> &'static str {
-        match self {
-            Resource::Memory => "Max data size ",
-            Resource::Descriptors => "Max open files ",
-        }
+/// The beginning of its line in /proc/PID/limits.
+fn title(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Memory => "Max data size ",
+        Resource::Descriptors => "Max open files ",
     }
 }
 
@@ -66,21 +55,21 @@ pub(super) fn with_spare(pid: u32, resource: Resource, spare: u64) -> io::Result
 pub(super) fn set(pid: u32, resource: Resource, limit: u64) -> io::Result<u64> {
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit; a null pointer means that nothing is set.
-    Errno::result(unsafe { libc::prlimit(pid as i32, resource.number(), std::ptr::null(), &raw mut old) })?;
+    Errno::result(unsafe { libc::prlimit(pid as i32, number(resource), std::ptr::null(), &raw mut old) })?;
     let new = libc::rlimit { rlim_cur: limit.min(old.rlim_max), rlim_max: old.rlim_max };
     // SAFETY: both pointers are to live rlimits.
-    Errno::result(unsafe { libc::prlimit(pid as i32, resource.number(), &raw const new, &raw mut old) })?;
+    Errno::result(unsafe { libc::prlimit(pid as i32, number(resource), &raw const new, &raw mut old) })?;
     Ok(old.rlim_cur)
 }
 
 /// The soft limit in force, as /proc has it; the largest number for none.
 pub(super) fn in_force(pid: u32, resource: Resource) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/limits"))?;
-    let soft = text.lines().find_map(|line| line.strip_prefix(resource.title())?.split_ascii_whitespace().next());
+    let soft = text.lines().find_map(|line| line.strip_prefix(title(resource))?.split_ascii_whitespace().next());
     match soft {
         Some("unlimited") => Ok(u64::MAX),
         Some(number) => number.parse().map_err(io::Error::other),
-        None => Err(io::Error::other(format!("/proc/{pid}/limits has no {}", resource.title()))),
+        None => Err(io::Error::other(format!("/proc/{pid}/limits has no {}", title(resource)))),
     }
 }
 

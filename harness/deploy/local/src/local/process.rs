@@ -5,25 +5,27 @@
 #![expect(unsafe_code, reason = "what happens between fork and exec is unsafe by nature")]
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use duress_backend::{ProcessSpec, ProcessState, Resource};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::hosts::HostNamespace;
-use super::limits::{self, Resource};
+use super::limits;
 use super::pidfd::PidFd;
-use super::procfs::{self, ProcessState};
+use super::procfs;
+use super::slow::Slow;
 use crate::{DeployError, advice};
 
 /// The descriptor number of the control channel in the process.
@@ -34,48 +36,30 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The program that is running now, whatever has become of its file.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// A process to be started.
-#[derive(Clone, Debug, Default)]
-pub struct ProcessSpec {
-    /// What to execute; none for this same program. A bare name is looked for in `PATH`.
-    pub program: Option<PathBuf>,
-    /// The arguments after the program's name.
-    pub args: Vec<OsString>,
-    /// Added to the environment, which is inherited otherwise.
-    pub env: Vec<(OsString, OsString)>,
-    /// The file that standard output and error are appended to. Made if missing.
-    pub log: PathBuf,
-    /// Whether to give it a control channel on descriptor 3.
-    pub control: bool,
-    /// Where it runs; none for where this program runs.
-    pub working_dir: Option<PathBuf>,
-}
-
-impl ProcessSpec {
-    /// This same program with these arguments, without control channel.
-    pub fn this_program(args: impl IntoIterator<Item = impl Into<OsString>>, log: impl Into<PathBuf>) -> ProcessSpec {
-        let args = args.into_iter().map(Into::into).collect();
-        ProcessSpec { args, log: log.into(), ..ProcessSpec::default() }
-    }
-
-    /// Another program with these arguments, without control channel.
-    pub fn program(
-        program: impl Into<PathBuf>,
-        args: impl IntoIterator<Item = impl Into<OsString>>,
-        log: impl Into<PathBuf>,
-    ) -> ProcessSpec {
-        ProcessSpec { program: Some(program.into()), ..ProcessSpec::this_program(args, log) }
-    }
-}
-
 /// A process on a host. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
-    host: String,
-    child: Child,
+    pub(super) held: Arc<Held>,
+    namespace: HostNamespace,
+    control: Mutex<Option<UnixStream>>,
+    state: Mutex<State>,
+    pub(super) slow: Mutex<Option<Slow>>,
+}
+
+/// By what it is known, and stopped.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) host: String,
+    pid: u32,
     handle: PidFd,
-    control: Option<UnixStream>,
-    paused: bool,
+    /// Held while it is stopped or let go on.
+    paused: Mutex<bool>,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+struct State {
+    child: Child,
     /// The soft limits before the first change, of those that were changed.
     limits_before: BTreeMap<Resource, u64>,
     ended: Option<Ended>,
@@ -89,6 +73,9 @@ struct Ended {
 
 pub(super) fn spawn(host: &str, namespace: &HostNamespace, spec: ProcessSpec) -> Result<Process, DeployError> {
     let log = open_log(&spec.log)?;
+    if let Some(data) = &spec.data_dir {
+        fs::create_dir_all(data).map_err(|e| DeployError::kernel(format!("make {}", data.display()), e))?;
+    }
     let errors = log.try_clone().map_err(|e| DeployError::kernel("duplicate a descriptor", e))?;
     let control = spec.control.then(UnixStream::pair).transpose();
     let (ours, theirs) = control.map_err(|e| DeployError::kernel("make a control channel", e))?.unzip();
@@ -131,13 +118,11 @@ pub(super) fn spawn(host: &str, namespace: &HostNamespace, spec: ProcessSpec) ->
     };
     tracing::debug!(host, pid = child.id(), program = %program.display(), "process started");
     Ok(Process {
-        host: host.into(),
-        child,
-        handle,
-        control: ours,
-        paused: false,
-        limits_before: BTreeMap::new(),
-        ended: None,
+        held: Arc::new(Held { host: host.into(), pid: child.id(), handle, paused: Mutex::new(false) }),
+        namespace: namespace.clone(),
+        control: Mutex::new(ours),
+        state: Mutex::new(State { child, limits_before: BTreeMap::new(), ended: None }),
+        slow: Mutex::default(),
     })
 }
 
@@ -171,20 +156,44 @@ fn move_to_host(network: i32, host_name: &[u8], control: Option<i32>) -> io::Res
     Ok(())
 }
 
+impl Held {
+    fn signal(&self, signal: Signal) -> Result<(), DeployError> {
+        match self.handle.send(signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => Err(DeployError::kernel(format!("send {signal} to process {}", self.pid), e)),
+        }
+    }
+
+    /// Stops it or lets it go on for a moment, as one does again and again to slow it down; one
+    /// that is [paused](Process::pause) stays so. Doesn't wait for the effect.
+    pub(super) fn doze(&self, asleep: bool) -> Result<(), DeployError> {
+        let paused = lock(&self.paused);
+        if *paused {
+            return Ok(());
+        }
+        self.signal(if asleep { Signal::SIGSTOP } else { Signal::SIGCONT })
+    }
+}
+
 impl Process {
     /// The process id, as numbered inside the sandbox.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.held.pid
     }
 
     /// The host it runs on.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.held.host
+    }
+
+    /// The host's network namespace.
+    pub(crate) fn namespace(&self) -> &HostNamespace {
+        &self.namespace
     }
 
     /// This side of the control channel, once. It is in blocking mode.
-    pub fn take_control(&mut self) -> Option<UnixStream> {
-        self.control.take()
+    pub fn take_control(&self) -> Option<UnixStream> {
+        lock(&self.control).take()
     }
 
     /// Kills it (SIGKILL) and waits until it is gone, every thread of it. Killing what has ended
@@ -192,11 +201,11 @@ impl Process {
     ///
     /// # Errors
     /// If it isn't gone after 10 s, or the kernel refuses.
-    pub fn kill(&mut self) -> Result<(), DeployError> {
-        if self.ended.is_some() {
+    pub fn kill(&self) -> Result<(), DeployError> {
+        if lock(&self.state).ended.is_some() {
             return Ok(());
         }
-        self.signal(Signal::SIGKILL)?;
+        self.held.signal(Signal::SIGKILL)?;
         match self.wait(PATIENCE)? {
             Some(_) => Ok(()),
             None => Err(self.wrong_state(ProcessState::Gone)),
@@ -207,20 +216,28 @@ impl Process {
     ///
     /// # Errors
     /// If it isn't stopped after 10 s (perhaps because it has ended), or the kernel refuses.
-    pub fn pause(&mut self) -> Result<(), DeployError> {
-        self.paused = true;
-        self.signal(Signal::SIGSTOP)?;
-        self.until(ProcessState::Stopped)
+    pub fn pause(&self) -> Result<(), DeployError> {
+        self.set_paused(true)
     }
 
     /// Lets it go on (SIGCONT) and returns when /proc shows it doing so.
     ///
     /// # Errors
     /// If it doesn't run after 10 s (perhaps because it has ended), or the kernel refuses.
-    pub fn resume(&mut self) -> Result<(), DeployError> {
-        self.paused = false;
-        self.signal(Signal::SIGCONT)?;
-        self.until(ProcessState::Running)
+    pub fn resume(&self) -> Result<(), DeployError> {
+        self.set_paused(false)
+    }
+
+    fn set_paused(&self, pause: bool) -> Result<(), DeployError> {
+        let (signal, wanted) = match pause {
+            true => (Signal::SIGSTOP, ProcessState::Stopped),
+            false => (Signal::SIGCONT, ProcessState::Running),
+        };
+        // Whoever slows it must not interfere before the effect is seen.
+        let mut paused = lock(&self.held.paused);
+        *paused = pause;
+        self.held.signal(signal)?;
+        self.until(wanted)
     }
 
     /// Stops it or lets it go on for a moment, as one does again and again to slow it down; one
@@ -228,11 +245,8 @@ impl Process {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn doze(&mut self, asleep: bool) -> Result<(), DeployError> {
-        if self.paused {
-            return Ok(());
-        }
-        self.signal(if asleep { Signal::SIGSTOP } else { Signal::SIGCONT })
+    pub fn doze(&self, asleep: bool) -> Result<(), DeployError> {
+        self.held.doze(asleep)
     }
 
     /// How much of something it has now.
@@ -240,7 +254,7 @@ impl Process {
     /// # Errors
     /// If it has ended, or /proc can't be read.
     pub fn used(&self, resource: Resource) -> Result<u64, DeployError> {
-        let used = self.alive().and_then(|pid| limits::used(pid, resource));
+        let used = self.alive(|_, pid| limits::used(pid, resource));
         used.map_err(|e| DeployError::kernel(format!("read what process {} uses", self.pid()), e))
     }
 
@@ -249,7 +263,7 @@ impl Process {
     /// # Errors
     /// If it has ended, or /proc can't be read.
     pub fn listening(&self) -> Result<Vec<SocketAddrV4>, DeployError> {
-        let found = self.alive().and_then(procfs::listening);
+        let found = self.alive(|_, pid| procfs::listening(pid));
         found.map_err(|e| DeployError::kernel(format!("read the sockets of process {}", self.pid()), e))
     }
 
@@ -258,7 +272,7 @@ impl Process {
     /// # Errors
     /// If it has ended, or /proc can't be read.
     pub fn limit(&self, resource: Resource) -> Result<u64, DeployError> {
-        let limit = self.alive().and_then(|pid| limits::in_force(pid, resource));
+        let limit = self.alive(|_, pid| limits::in_force(pid, resource));
         limit.map_err(|e| DeployError::kernel(format!("read the limits of process {}", self.pid()), e))
     }
 
@@ -267,7 +281,7 @@ impl Process {
     /// # Errors
     /// If it has ended, or /proc can't be read.
     pub fn limit_with_spare(&self, resource: Resource, spare: u64) -> Result<u64, DeployError> {
-        let limit = self.alive().and_then(|pid| limits::with_spare(pid, resource, spare));
+        let limit = self.alive(|_, pid| limits::with_spare(pid, resource, spare));
         limit.map_err(|e| DeployError::kernel(format!("read what process {} uses", self.pid()), e))
     }
 
@@ -276,27 +290,31 @@ impl Process {
     ///
     /// # Errors
     /// If it has ended, or the kernel refuses.
-    pub fn set_limit(&mut self, resource: Resource, limit: Option<u64>) -> Result<(), DeployError> {
-        let Some(limit) = limit.or_else(|| self.limits_before.get(&resource).copied()) else { return Ok(()) };
-        let old = self.alive().and_then(|pid| limits::set(pid, resource, limit));
-        let old = old.map_err(|e| DeployError::kernel(format!("limit process {}", self.pid()), e))?;
-        self.limits_before.entry(resource).or_insert(old);
-        Ok(())
+    pub fn set_limit(&self, resource: Resource, limit: Option<u64>) -> Result<(), DeployError> {
+        let set = self.alive(|state, pid| {
+            let Some(limit) = limit.or_else(|| state.limits_before.get(&resource).copied()) else { return Ok(()) };
+            let old = limits::set(pid, resource, limit)?;
+            state.limits_before.entry(resource).or_insert(old);
+            Ok(())
+        });
+        set.map_err(|e| DeployError::kernel(format!("limit process {}", self.pid()), e))
     }
 
-    /// Its number, as long as that is certainly its own.
-    fn alive(&self) -> io::Result<u32> {
-        if self.ended.is_some() { Err(io::ErrorKind::NotFound.into()) } else { Ok(self.pid()) }
+    /// Does something to it while its number is certainly its own.
+    fn alive<T>(&self, f: impl FnOnce(&mut State, u32) -> io::Result<T>) -> io::Result<T> {
+        let mut state = lock(&self.state);
+        if state.ended.is_some() { Err(io::ErrorKind::NotFound.into()) } else { f(&mut state, self.pid()) }
     }
 
     /// What it is doing, as /proc has it now.
     pub fn state(&self) -> ProcessState {
-        if self.ended.is_some() {
+        let state = lock(&self.state);
+        if state.ended.is_some() {
             return ProcessState::Gone;
         }
         // Not reaped yet, so the number is still this process's.
         procfs::state(self.pid()).unwrap_or_else(|e| {
-            tracing::warn!(host = self.host, pid = self.pid(), error = %e, "can't read the state of a process");
+            tracing::warn!(host = self.host(), pid = self.pid(), error = %e, "can't read the state of a process");
             ProcessState::Unknown
         })
     }
@@ -305,7 +323,7 @@ impl Process {
     ///
     /// # Errors
     /// If the kernel refuses to tell.
-    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, DeployError> {
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>, DeployError> {
         self.wait(Duration::ZERO)
     }
 
@@ -313,34 +331,32 @@ impl Process {
     ///
     /// # Errors
     /// If the kernel refuses to tell.
-    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, DeployError> {
-        if let Some(ended) = self.ended {
+    pub fn wait(&self, within: Duration) -> Result<Option<ExitStatus>, DeployError> {
+        if let Some(ended) = lock(&self.state).ended {
             return Ok(Some(ended.status));
         }
         let failed = |e| DeployError::kernel("wait for a process", e);
-        if !self.handle.ended(within).map_err(failed)? {
+        if !self.held.handle.ended(within).map_err(failed)? {
             return Ok(None);
         }
+        let mut state = lock(&self.state);
+        // Somebody else may have waited as well.
+        if let Some(ended) = state.ended {
+            return Ok(Some(ended.status));
+        }
         // The clock goes with the process, so it is read before reaping.
-        let cpu_time = self.cpu_time();
-        let status = self.child.wait().map_err(failed)?;
-        self.ended = Some(Ended { status, cpu_time });
+        let cpu_time = procfs::cpu_time(self.pid()).unwrap_or_default();
+        let status = state.child.wait().map_err(failed)?;
+        state.ended = Some(Ended { status, cpu_time });
         Ok(Some(status))
     }
 
     /// CPU time it has used so far, user and system, all threads; in the end, all it ever used.
     /// Children it started itself don't count. Zero should the kernel refuse to tell.
     pub fn cpu_time(&self) -> Duration {
-        match self.ended {
+        match lock(&self.state).ended {
             Some(ended) => ended.cpu_time,
             None => procfs::cpu_time(self.pid()).unwrap_or_default(),
-        }
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), DeployError> {
-        match self.handle.send(signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(e) => Err(DeployError::kernel(format!("send {signal} to process {}", self.pid()), e)),
         }
     }
 
@@ -363,7 +379,7 @@ impl Process {
     }
 
     fn wrong_state(&self, wanted: ProcessState) -> DeployError {
-        let (pid, host, seen) = (self.pid(), self.host.clone(), self.state());
+        let (pid, host, seen) = (self.pid(), self.host().into(), self.state());
         DeployError::State { pid, host, wanted, seen, within: PATIENCE }
     }
 }
@@ -371,7 +387,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(e) = self.kill() {
-            tracing::warn!(host = self.host, pid = self.pid(), error = %e, "a process outlives its owner");
+            tracing::warn!(host = self.host(), pid = self.pid(), error = %e, "a process outlives its owner");
         }
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,10 +10,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duress_deploy::{
-    DeployError, HostSpec, Local, Process, ProcessSpec, ProcessState, Resource, cpu_time_self, sandbox,
-};
+use duress_backend::{HostSpec, ProcessSpec, ProcessState, Resource};
 use duress_fabric::Rule;
+use duress_local::{DeployError, Local, Process, cpu_time_self, sandbox};
 use duress_seed::Seed;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{getpid, getppid};
@@ -65,7 +64,7 @@ fn local(names: &[&str]) -> Local {
 fn missing() {
     // Root can do without a user namespace, but nobody can do without a network namespace.
     fs::write("/proc/sys/user/max_net_namespaces", "0").expect("a limit can be set");
-    let told = duress_deploy::preflight();
+    let told = duress_local::preflight();
     assert!(!told.ok(), "{told}");
     let text = told.to_string();
     assert!(text.contains("MISSING") && text.contains("No space left") && text.contains("user.max_"), "{text}");
@@ -83,7 +82,7 @@ fn without_user_namespace() {
     let theirs = fs::read_link(format!("/proc/{}/ns/user", nested.pid())).expect("a user namespace");
     assert_eq!(theirs, own);
     assert_eq!(nested.wait().expect("a status").code(), Some(0));
-    let told = duress_deploy::preflight();
+    let told = duress_local::preflight();
     assert!(told.ok(), "{told}");
 }
 
@@ -222,7 +221,7 @@ fn process(directory: &Path) {
     spec.control = true;
     spec.env.push(("DURESS_TEST_VARIABLE".into(), "value".into()));
     spec.working_dir = Some(directory.into());
-    let mut process = local.spawn("n2", spec).expect("a process");
+    let process = local.spawn("n2", spec).expect("a process");
     assert_eq!(process.host(), "n2");
     let control = process.take_control().expect("a control channel");
     control.set_read_timeout(Some(BOUND)).expect("a timeout");
@@ -252,7 +251,7 @@ fn start(local: &Local, what: &str, directory: &Path) -> Process {
 
 fn signals(directory: &Path) {
     let local = local(&["n1"]);
-    let mut process = start(&local, "spin", directory);
+    let process = start(&local, "spin", directory);
     let proc = format!("/proc/{}", process.pid());
     eventually("spinning in two threads", || match fs::read_dir(format!("{proc}/task")).expect("threads").count() {
         2 => Ok(()),
@@ -353,7 +352,7 @@ fn victim(directory: &Path) {
 
 fn dozes(directory: &Path) {
     let local = local(&["n1"]);
-    let mut process = start(&local, "spin", directory);
+    let process = start(&local, "spin", directory);
     let state = |process: &Process, wanted| {
         eventually("in the wanted state", || match process.state() {
             seen if seen == wanted => Ok(()),
@@ -382,7 +381,7 @@ fn dozes(directory: &Path) {
 fn limits(directory: &Path) {
     let local = local(&["n1"]);
     let spec = ProcessSpec { control: true, ..ProcessSpec::this_program(["node", "hungry"], directory.join("log")) };
-    let mut process = local.spawn("n1", spec).expect("a process");
+    let process = local.spawn("n1", spec).expect("a process");
     let mut ask = process.take_control().expect("a control channel");
     let mut answers = BufReader::new(ask.try_clone().expect("a duplicate"));
     let mut say = |wish: &str| {

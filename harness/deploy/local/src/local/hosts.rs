@@ -8,6 +8,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use duress_backend::HostSpec;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::netlink::{Batch, FIRST_INDEX, Mac, VethEnd};
@@ -25,20 +26,6 @@ const INTERFACE_INDEX: u32 = FIRST_INDEX;
 /// Hosts share one Ethernet segment.
 const PREFIX: u8 = 16;
 
-/// A host to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostSpec {
-    /// Its name, unique among the hosts: letters, digits and hyphens, at most 63.
-    pub name: String,
-}
-
-impl HostSpec {
-    /// A host with this name.
-    pub fn new(name: impl Into<String>) -> HostSpec {
-        HostSpec { name: name.into() }
-    }
-}
-
 /// A handle on a host's network namespace.
 #[derive(Clone, Debug)]
 pub struct HostNamespace {
@@ -55,6 +42,24 @@ impl HostNamespace {
     pub fn enter(&self) -> Result<(), DeployError> {
         setns(&self.descriptor, CloneFlags::CLONE_NEWNET).map_err(|e| {
             DeployError::kernel(format!("enter the network namespace of {}", self.host), e).advise(advice::inside(e))
+        })
+    }
+}
+
+impl HostNamespace {
+    /// Runs a closure on a thread of its own in the host.
+    pub(crate) fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R, DeployError> {
+        thread::scope(|scope| {
+            let body = || {
+                self.enter()?;
+                Ok(f())
+            };
+            thread::Builder::new()
+                .name(format!("on {}", self.host))
+                .spawn_scoped(scope, body)
+                .map_err(|e| DeployError::kernel("start a thread", e))?
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
 }
