@@ -199,6 +199,7 @@ impl Running<'_> {
         self.perform_all(node, effects);
     }
 
+    #[inline(always)]
     fn perform_all(&mut self, node: u16, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             self.perform(node, effect);

@@ -71,10 +71,7 @@ impl World {
         self.state.reset(plan);
         fleet.reset(plan.nodes.len());
         // To the lifetime of the rest.
-        let watch = match watch {
-            Some(watch) => Some(watch as &mut dyn Watch),
-            None => None,
-        };
+        let watch = watch.map(|watch| watch as &mut dyn Watch);
         let mut running = Running { s: &mut self.state, fleet, plan, generator, watch };
         // A machine that panics is a finding, not the end of a hunt. The state that it leaves
         // behind is reset before it is used again.
