@@ -127,7 +127,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) fn model(args: &ModelArgs) -> Result<ExitCode, Failure> {
     let scenario = scenario(args)?;
-    let config = assemble::config(&scenario, Seed(scenario.seed.unwrap_or_default()))?;
+    let config = assemble::config(&scenario, Seed(scenario.seed.unwrap_or_default()));
     if let Some(bug) = config.bug().filter(|bug| bug.needs().workload == bugs::Workload::Lock) {
         return Err(Failure::Usage(format!("{bug} shows with locks only, which are not explored; hunt for it")));
     }

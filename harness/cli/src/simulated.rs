@@ -41,8 +41,7 @@ type Watcher<'a> = Option<&'a mut dyn FnMut(Step)>;
 
 impl Bundle {
     fn carry_out(&mut self, case: &Case, generator: &mut dyn Generator, watch: Watcher<'_>) -> SimRun {
-        // Whoever read the scenario knows no other targets.
-        let config = assemble::config(&case.scenario, case.seed().derive("target")).expect("a target of this binary");
+        let config = assemble::config(&case.scenario, case.seed().derive("target"));
         let facts = case.scenario.target.facts();
         let policy = assemble::policy(&case.scenario);
         let clients = Clients { policy, sticky: facts.sticky, has_log: facts.has_log };
@@ -78,7 +77,7 @@ where
 
 /// The operations of a case.
 fn operations(case: &Case) -> Selected<'_, Box<dyn Generator>> {
-    let generator = assemble::generator(&case.scenario, case.seed()).expect("a workload of this binary");
+    let generator = assemble::generator(&case.scenario, case.seed());
     Selected::new(generator, &case.operations, case.scenario.workload.concurrency().into())
 }
 
