@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backends;
+
 /// Puts a cluster under duress and says, with proof, whether it kept its promises.
 #[derive(Debug, Parser)]
 #[command(name = "duress", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -140,7 +142,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION")]
     pub(crate) time: Option<String>,
     /// Where it is run: local (processes in namespaces) or sim (the simulator)
-    #[arg(long, value_name = "WORLD", default_value = "local", value_parser = ["local", "sim"])]
+    #[arg(long, value_name = "WORLD", default_value = backends::default(), value_parser = backends::worlds())]
     pub(crate) world: String,
     /// Stop within a second of an operation on a register that no order explains
     #[arg(long)]
@@ -200,7 +202,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) trace: bool,
     /// Where to play it: sim repeats it exactly; local plays its faults on a real cluster
-    #[arg(long, value_name = "WORLD", default_value = "sim", value_parser = ["local", "sim"])]
+    #[arg(long, value_name = "WORLD", default_value = backends::SIM, value_parser = backends::worlds())]
     pub(crate) world: String,
     /// How often
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -238,7 +240,10 @@ pub(crate) struct InsideArgs {
     /// The run directory, with its scenario.yaml
     #[arg(long)]
     pub(crate) run: PathBuf,
-    /// Where the scenario's own copy is: it holds every default
+    /// The back end that has started this
+    #[arg(long)]
+    pub(crate) world: String,
+    /// Show nothing while it goes on
     #[arg(long)]
     pub(crate) quiet: bool,
     /// End the main phase when a violation shows

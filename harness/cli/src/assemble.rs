@@ -64,10 +64,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         schedule,
         seed,
         recovery: scenario.limits.recovery,
-        heal_first: match scenario.limits.heal {
-            Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
-            Some(Heal::All) | None => None,
-        },
+        heal_first: heal_first(scenario),
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
         fencing: scenario.workload.fencing(),
         sabotage: sabotage(),
@@ -75,26 +72,34 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         onlooker: None,
         capture: None,
     };
-    let generator = generator(scenario, seed)?;
+    let generator = generator(scenario, seed);
     let target = Machines::new(scenario, seed.derive("target"), policy)?;
     Ok(Assembled { plan, target: Arc::new(target), generator })
 }
 
 /// The workload with what it is judged by.
-fn workload(scenario: &Scenario) -> Option<Chosen> {
-    let workload = duress_workloads::named(scenario.workload.kind())?;
-    Some(Chosen { workload, options: scenario.workload.options.clone() })
+fn workload(scenario: &Scenario) -> Chosen {
+    // Scenarios are read with the plugs of this binary, and no others.
+    let workload = duress_workloads::named(scenario.workload.kind()).expect("a workload of this binary");
+    Chosen { workload, options: scenario.workload.options.clone() }
 }
 
 /// The scenario's operations, every choice drawn from the run's seed.
-pub(crate) fn generator(scenario: &Scenario, seed: Seed) -> Result<Box<dyn Generator>, Failure> {
+pub(crate) fn generator(scenario: &Scenario, seed: Seed) -> Box<dyn Generator> {
     let size = Size {
         nodes: scenario.target.nodes().into(),
         concurrency: scenario.workload.concurrency().into(),
         time: scenario.time,
     };
-    let none = || Failure::Usage(format!("a {} workload can't be run by this binary", scenario.workload.kind()));
-    Ok(workload(scenario).ok_or_else(none)?.generator(&size, seed))
+    workload(scenario).generator(&size, seed)
+}
+
+/// How many nodes are healed first and must serve then, if that is asked for.
+pub(crate) fn heal_first(scenario: &Scenario) -> Option<usize> {
+    match scenario.limits.heal {
+        Some(Heal::Quorum) => scenario.target.quorum().map(usize::from),
+        Some(Heal::All) | None => None,
+    }
 }
 
 /// Kinds of faults, with commas between them, that a run is to claim without carrying them out. Our
@@ -107,16 +112,13 @@ fn sabotage() -> Vec<smol_str::SmolStr> {
 /// What a run of this scenario is judged by.
 pub(crate) fn checkers(scenario: &Scenario) -> Vec<Box<dyn Judge>> {
     // Every target must end up with the same elements everywhere, once it had the time.
-    let mut checkers = match workload(scenario) {
-        Some(workload) => workload.checkers(scenario.limits.min_ok, true),
-        None => Vec::new(),
-    };
+    let mut checkers = workload(scenario).checkers(scenario.limits.min_ok, true);
     if let Some(min_available) = scenario.limits.min_available {
         checkers.push(Box::new(ServiceLevel { min_available }));
     }
     if scenario.target.leads() {
         // Beside the workload's own checker: what the target promised comes before what the run did.
-        checkers.insert(checkers.len().min(1), Box::new(SplitBrain));
+        checkers.insert(1, Box::new(SplitBrain));
     }
     checkers
 }

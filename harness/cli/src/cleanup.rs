@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use duress_clock::{Change, Clock, ClockError, read, skew};
-use duress_deploy::{Identity, Life, leftovers};
+use duress_local::{Identity, Life, leftovers};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::exit::Failure;

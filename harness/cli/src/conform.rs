@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use duress_backend::Backend;
 use duress_checkers::Verdict;
 use duress_history::{Completion, Event, EventKind, Function, Phase, Process, Stage, Value, jsonl};
 use duress_hunt::Case;
@@ -13,7 +14,7 @@ use duress_hunt::Case;
 use crate::exit::Failure;
 use crate::rundir::RunDir;
 use crate::script::{Script, ending};
-use crate::{judge, options, run, simulated};
+use crate::{backends, judge, options, run, simulated};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +36,7 @@ pub(crate) struct ConformArgs {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Where they are played: sim, local or both
-    #[arg(long, value_name = "WORLD", default_value = "both", value_parser = ["both", "local", "sim"])]
+    #[arg(long, value_name = "WORLD", default_value = "both", value_parser = backends::worlds_or_both())]
     world: String,
     /// Where runs are kept
     #[arg(long, value_name = "DIR", default_value = "duress-runs")]
@@ -59,11 +60,12 @@ pub(crate) fn conform(args: &ConformArgs) -> Result<ExitCode, Failure> {
     let mut failed = 0;
     for (file, script) in args.files.iter().zip(&scripts) {
         let mut played = Vec::new();
-        if args.world != "local" {
+        if ["both", backends::SIM].contains(&args.world.as_str()) {
             played.push(in_sim(file, script, &args.out)?);
         }
-        if args.world != "sim" {
-            played.push(in_reality(file, script, &args.out)?);
+        if args.world != backends::SIM {
+            let backend = backends::named(&args.world).unwrap_or(backends::ALL[0]);
+            played.push(in_reality(backend, file, script, &args.out)?);
         }
         let wrong = wrong(script, &played);
         let worlds: Vec<&str> = played.iter().map(|played| played.world).collect();
@@ -94,23 +96,23 @@ fn directory(file: &Path, script: &Script, out: &Path, world: &str) -> Result<Ru
 }
 
 fn in_sim(file: &Path, script: &Script, out: &Path) -> Result<Played, Failure> {
-    let directory = directory(file, script, out, "sim")?;
+    let directory = directory(file, script, out, backends::SIM)?;
     let mut generator = script.generator();
     let run = simulated::scripted(&Case::of(&script.scenario), generator.as_mut());
     simulated::keep(&run, &directory)?;
     let judged = judge::judge(&directory, &script.scenario)?;
-    Ok(played("sim", script, &directory, &run.events, &judged))
+    Ok(played(backends::SIM, script, &directory, &run.events, &judged))
 }
 
-fn in_reality(file: &Path, script: &Script, out: &Path) -> Result<Played, Failure> {
-    let directory = directory(file, script, out, "local")?;
+fn in_reality(backend: &dyn Backend, file: &Path, script: &Script, out: &Path) -> Result<Played, Failure> {
+    let directory = directory(file, script, out, backend.name())?;
     // The harness inside the sandbox reads it again.
     simulated::write(&directory.script(), &options::read(file)?)?;
-    let judged = run::carry_out(&directory, &script.scenario, run::How::QUIET, |_| {})?;
+    let judged = run::carry_out(backend, &directory, &script.scenario, run::How::QUIET, |_| {})?;
     let failed = |e: &dyn std::fmt::Display| Failure::infrastructure("can't read the history back", e);
     let history = std::fs::File::open(directory.history()).map_err(|e| failed(&e))?;
     let stored = jsonl::read(std::io::BufReader::new(history)).map_err(|e| failed(&e))?;
-    Ok(played("local", script, &directory, &stored.events, &judged))
+    Ok(played(backend.name(), script, &directory, &stored.events, &judged))
 }
 
 fn played(

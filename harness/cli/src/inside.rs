@@ -11,10 +11,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::args::InsideArgs;
 use crate::exit::Failure;
 use crate::rundir::RunDir;
-use crate::{assemble, conform, onlooker, options, run};
+use crate::{assemble, backends, conform, onlooker, options, run};
 
 pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
-    duress_deploy::sandbox::prepare_inside().map_err(|e| Failure::infrastructure("can't prepare the sandbox", e))?;
+    let backend = backends::named(&args.world)
+        .ok_or_else(|| Failure::Usage(format!("there is no back end named {:?}", args.world)))?;
+    backend.prepare().map_err(|e| Failure::Infrastructure(e.to_string()))?;
     let directory = RunDir::open(&args.run)
         .map_err(|e| Failure::infrastructure(&format!("can't open {}", args.run.display()), e))?;
     log_to(&directory)?;
@@ -37,7 +39,7 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             // A signal may have come before anybody listened.
-            if duress_deploy::sandbox::interrupted() {
+            if backend.interrupted() {
                 stop.send_replace(true);
             }
             while run::next_signal().await.is_ok() {
@@ -46,7 +48,7 @@ pub(crate) fn inside(args: &InsideArgs) -> Result<ExitCode, Failure> {
         });
         let shown =
             (!args.quiet && std::io::stderr().is_terminal()).then(|| tokio::spawn(show(progress.clone(), time)));
-        let run = duress_run::run(assembled.plan, assembled.target, assembled.generator, progress, stopped);
+        let run = duress_run::run(assembled.plan, backend, assembled.target, assembled.generator, progress, stopped);
         let ended = run.await;
         if let Some(shown) = shown {
             shown.abort();

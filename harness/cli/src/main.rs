@@ -17,6 +17,7 @@
 
 mod args;
 mod assemble;
+mod backends;
 mod check;
 mod cleanup;
 mod clock;
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match &cli.command {
-        Command::Run(args) if args.world == "sim" => simulated::run(args),
+        Command::Run(args) if args.world == backends::SIM => simulated::run(args),
         Command::Run(args) => run::run(args),
         Command::Hunt(args) => hunt::hunt(args),
         Command::Schedule(args) => schedule::schedule(args),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use duress_backend::Backend;
 use duress_checkers::{Class, Results, Verdict};
 use duress_fault::{Fault, Selector, Timed, Trigger};
 use duress_history::{Event, EventKind};
@@ -17,15 +18,15 @@ use crate::assemble::plugs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 use crate::simulated::{simulator, write};
-use crate::{options, run};
+use crate::{backends, options, run};
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let bytes = options::read(&args.file)?;
     let repro =
         Repro::parse(&bytes, &args.file.display().to_string(), &plugs()).map_err(|e| Failure::Usage(e.to_string()))?;
     match args.world.as_str() {
-        "local" => local(&repro, args),
-        _ => simulated(&repro, args),
+        backends::SIM => simulated(&repro, args),
+        world => real(run::backend(world)?, &repro, args),
     }
 }
 
@@ -121,9 +122,9 @@ struct Tally {
 
 /// Plays the schedule on a real cluster, again and again. There the file fixes what is asked for;
 /// what happens is up to the machine.
-fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let scenario = real(repro, args.stretch);
-    run::check_disks(&scenario)?;
+fn real(backend: &dyn Backend, repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
+    let scenario = stretched(repro, args.stretch);
+    run::check(backend, &scenario)?;
     println!("{}", options::describe(&scenario));
     let times = match args.stretch {
         1 => "at the file's times".to_owned(),
@@ -136,7 +137,7 @@ fn local(repro: &Repro, args: &ReplayArgs) -> Result<ExitCode, Failure> {
         let directory = RunDir::create(&args.out, &format!("{}-replay", scenario.name))
             .map_err(|e| Failure::infrastructure(&format!("can't make a directory in {}", args.out.display()), e))?;
         write(&directory.scenario(), scenario.to_yaml().as_bytes())?;
-        let said = match run::carry_out(&directory, &scenario, run::How::QUIET, |_| {}) {
+        let said = match run::carry_out(backend, &directory, &scenario, run::How::QUIET, |_| {}) {
             Ok(judged) => tally.count(&repro.property, &judged.results),
             // One run that can't be carried out doesn't undo the others.
             Err(Failure::Infrastructure(why)) if args.times > 1 => {
@@ -212,7 +213,7 @@ impl Tally {
 /// The scenario that asks a real cluster for the same faults, under as much load as goes: the few
 /// operations that are left in the simulator would seldom hit the moment in reality. All times
 /// are stretched, and who led or held a lock in the simulator is named by that part.
-fn real(repro: &Repro, stretch: u32) -> Scenario {
+fn stretched(repro: &Repro, stretch: u32) -> Scenario {
     let run = simulator().simulate(&repro.case);
     let mut scenario = repro.case.scenario.clone();
     let mut faults = Vec::new();

@@ -1,22 +1,20 @@
-//! `duress run`, outside the sandbox: makes the run directory, starts the harness in its sandbox,
+//! `duress run`, as the user starts it: makes the run directory, has the back end start the harness,
 //! waits for it, and judges what was recorded.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
-use duress_deploy::sandbox::{self, SandboxProcess};
-use duress_fault::Fault;
+use duress_backend::{Backend, Inside};
 use duress_scenario::Scenario;
 use duress_seed::Seed;
 
 use crate::args::RunArgs;
 use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
-use crate::{judge, options};
+use crate::{assemble, backends, judge, options};
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let asked = &args.asked;
@@ -24,7 +22,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.stop_on_violation && scenario.workload.kind() != "register" {
         return Err(Failure::Usage("--stop-on-violation follows registers: use --workload register".into()));
     }
-    check_disks(&scenario)?;
+    let backend = backend(&args.world)?;
+    check(backend, &scenario)?;
     let directory = RunDir::create(&asked.out, &scenario.name)
         .map_err(|e| Failure::infrastructure(&format!("can't make a run directory in {}", asked.out.display()), e))?;
     std::fs::write(directory.scenario(), scenario.to_yaml())
@@ -33,25 +32,22 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         announce(&scenario, directory.path(), args);
     }
     let how = How { quiet: asked.json, stop_on_violation: args.stop_on_violation, pcap: args.pcap };
-    let judged = carry_out(&directory, &scenario, how, |judged| judge::show(judged, &directory, asked.json))?;
+    let judged = carry_out(backend, &directory, &scenario, how, |judged| judge::show(judged, &directory, asked.json))?;
     Ok(exit::of(judged.results.verdict))
 }
 
-/// Faults of disks need file systems of ours, which not every machine allows. They are never left
-/// out.
-pub(crate) fn check_disks(scenario: &Scenario) -> Result<(), Failure> {
+/// The back end of a world that is no simulator.
+pub(crate) fn backend(world: &str) -> Result<&'static dyn Backend, Failure> {
+    backends::named(world).ok_or_else(|| Failure::Usage(format!("{world} is no world of real processes")))
+}
+
+/// Whether a back end has what the scenario's faults need. They are never left out, so it is said
+/// before anything begins.
+pub(crate) fn check(backend: &dyn Backend, scenario: &Scenario) -> Result<(), Failure> {
     let Some(seed) = scenario.seed else { return Ok(()) };
-    let schedule = scenario.schedule(Seed(seed));
-    let faults = schedule.faults().iter().map(|timed| &timed.fault);
-    let needs = faults.filter(|fault| matches!(fault, Fault::Hosts { harm, .. } if harm.needs_disk()));
-    let kinds: BTreeSet<&str> = needs.map(|fault| fault.kind().name()).collect();
-    if kinds.is_empty() {
-        return Ok(());
-    }
-    duress_deploy::preflight().fuse().map_err(|why| {
-        let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
-        Failure::Infrastructure(format!("this scenario's faults of disks ({kinds}) need FUSE file systems: {why}"))
-    })
+    let heal_first = assemble::heal_first(scenario).is_some();
+    duress_run::check(backend, &scenario.schedule(Seed(seed)), heal_first)
+        .map_err(|refusal| Failure::Infrastructure(refusal.to_string()))
 }
 
 /// How a run is carried out, apart from its scenario.
@@ -73,12 +69,13 @@ impl How {
 /// Carries out the run of a directory that holds its scenario, and judges it; `show` sees the
 /// judgement even if the run was not carried out to its end.
 pub(crate) fn carry_out(
+    backend: &dyn Backend,
     directory: &RunDir,
     scenario: &Scenario,
     how: How,
     show: impl FnOnce(&judge::Judged),
 ) -> Result<judge::Judged, Failure> {
-    let status = in_sandbox(directory.path(), how)?;
+    let status = inside(backend, directory.path(), how)?;
     // A run that could not be carried out is judged all the same, for whoever looks into it.
     let judged = judge::judge(directory, scenario);
     if let Ok(judged) = &judged {
@@ -105,9 +102,10 @@ fn announce(scenario: &Scenario, directory: &Path, args: &RunArgs) {
     println!();
 }
 
-/// Runs the harness inside its sandbox, to its end.
-fn in_sandbox(directory: &Path, how: How) -> Result<ExitStatus, Failure> {
-    let mut args: Vec<OsString> = vec!["inside".into(), "--run".into(), directory.into()];
+/// Runs the harness where the back end has hosts, to its end.
+fn inside(backend: &dyn Backend, directory: &Path, how: How) -> Result<ExitStatus, Failure> {
+    let mut args: Vec<OsString> =
+        vec!["inside".into(), "--run".into(), directory.into(), "--world".into(), backend.name().into()];
     if how.stop_on_violation {
         args.push("--stop-on-violation".into());
     }
@@ -117,19 +115,15 @@ fn in_sandbox(directory: &Path, how: How) -> Result<ExitStatus, Failure> {
     if how.quiet || !std::io::stderr().is_terminal() {
         args.push("--quiet".into());
     }
-    let sandbox = sandbox::enter(&args).map_err(|e| {
-        let preflight = duress_deploy::preflight();
-        let advice = if preflight.ok() { String::new() } else { format!("\n\n{preflight}") };
-        Failure::Infrastructure(format!("can't enter a sandbox: {e}{advice}"))
-    })?;
-    let sandbox = Arc::new(sandbox);
-    pass_on_signals(sandbox.clone())?;
-    sandbox.wait().map_err(|e| Failure::infrastructure("can't wait for the sandbox", e))
+    let inside = backend.enter(&args).map_err(|e| Failure::Infrastructure(e.to_string()))?;
+    let inside: Arc<dyn Inside> = inside.into();
+    pass_on_signals(inside.clone())?;
+    inside.wait().map_err(|e| Failure::infrastructure("can't wait for the harness", e))
 }
 
 /// Ctrl-C and a polite kill stop the run, which then heals and ends properly; a second one ends it
 /// at once.
-fn pass_on_signals(sandbox: Arc<SandboxProcess>) -> Result<(), Failure> {
+fn pass_on_signals(inside: Arc<dyn Inside>) -> Result<(), Failure> {
     let failure = |e| Failure::infrastructure("can't handle signals", e);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
     let signals = std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -139,9 +133,9 @@ fn pass_on_signals(sandbox: Arc<SandboxProcess>) -> Result<(), Failure> {
                 count += 1;
                 if count == 1 {
                     eprintln!("\nstopping: healing and ending the cluster; once more to kill it");
-                    let _ = sandbox.interrupt();
+                    let _ = inside.interrupt();
                 } else {
-                    let _ = sandbox.kill();
+                    let _ = inside.kill();
                 }
             }
         });

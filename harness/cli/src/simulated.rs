@@ -59,7 +59,7 @@ impl Simulations {
 
 /// The operations of a case.
 fn operations(case: &Case) -> Selected<'_, Box<dyn Generator>> {
-    let generator = assemble::generator(&case.scenario, case.seed()).expect("a workload of this binary");
+    let generator = assemble::generator(&case.scenario, case.seed());
     Selected::new(generator, &case.operations, case.scenario.workload.concurrency().into())
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use duress_deploy::{Identity, MARK};
+use duress_local::{Identity, MARK};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

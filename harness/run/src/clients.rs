@@ -216,7 +216,7 @@ pub(crate) async fn work(
             }
             Next::Op(op) => {
                 let completion = clients.perform(&mut seat, op).await;
-                clients.cluster.sightings.operation();
+                clients.cluster.conducting.operation();
                 lock(&generator).completed(who, &completion, began.elapsed());
             }
         }

@@ -1,7 +1,8 @@
 //! Drives one run in the real world: deploys a target, puts clients to work, lets the nemesis
 //! hurt it, heals it, asks a last time, and records everything in one history.
 //!
-//! It runs inside the sandbox. It knows how things are run, not what they mean: a [`Target`]
+//! It runs where a back end has hosts, and knows that only by the traits of `duress-backend`. It
+//! knows how things are run, not what they mean: a [`Target`]
 //! translates between operations and a system's own messages, a workload decides what is asked,
 //! and nobody here looks at the history that comes out.
 //!
@@ -11,16 +12,22 @@
 
 mod clients;
 mod cluster;
+mod conducting;
+mod error;
 mod frames;
-mod lookout;
+mod needs;
 mod nemesis;
 mod phases;
+mod plan;
 mod progress;
 mod recorder;
 mod skews;
 mod target;
 
-pub use phases::{Ended, Plan, RunError, Stop, run};
+pub use error::RunError;
+pub use needs::{Refusal, check};
+pub use phases::run;
+pub use plan::{Ended, Plan, Stop};
 pub use progress::{Progress, Snapshot};
 pub use recorder::{Onlooker, Recorder};
 pub use target::{ClientReport, Moved, NodeMessage, ProcessPlan, Target, TargetError};

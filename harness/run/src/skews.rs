@@ -1,20 +1,15 @@
-//! The clocks of hosts' processes: what faults have in force on them, and how it gets there.
+//! The clocks of hosts' processes: what faults have in force on them, and what that takes.
 //!
-//! A process's clocks are skewed by a process of their own (`duress clock`): whoever stops a
-//! process must be the only one that waits for it, and the harness waits for its children. Faults
-//! that overlap add up, as in the simulator: jumps and rates are summed, a clock that any of them
-//! freezes stands still, and of several strobes the latest is seen.
+//! Faults that overlap add up, as in the simulator: jumps and rates are summed, a clock that any of
+//! them freezes stands still, and of several strobes the latest is seen.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use duress_clock::{Change, Clock, State};
+use duress_backend::clocks::{Change, Clock, State};
+use duress_backend::{ProcessId, Site};
 use duress_fault::{ClockChange, Clocks};
 use duress_history::Host;
-
-/// This same program.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Clocks that are always skewed alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +45,11 @@ impl Hand {
         }
     }
 
-    fn argument(self) -> &'static str {
+    /// All clocks of this hand.
+    fn clocks(self) -> &'static [Clock] {
         match self {
-            Hand::Wall => "--clock=realtime",
-            Hand::Monotonic => "--clock=monotonic,boottime",
+            Hand::Wall => &[Clock::Realtime],
+            Hand::Monotonic => &[Clock::Monotonic, Clock::Boottime],
         }
     }
 }
@@ -152,50 +148,39 @@ fn leave(change: ClockChange, hand: Hand, rest: &[Skew]) -> Option<Change> {
 }
 
 /// Brings the last of these into force in a process in which the others are.
-pub(crate) fn apply(pid: u32, all: &[Skew]) -> Result<(), String> {
+pub(crate) fn apply(site: &dyn Site, host: &str, process: ProcessId, all: &[Skew]) -> Result<(), String> {
     let Some(last) = all.last().filter(|skew| !skew.sabotaged) else { return Ok(()) };
     let steps = Hand::of(last.clocks).iter().map(|hand| (*hand, enter(last.change, *hand, all)));
-    carry_out(pid, &steps.collect::<Vec<_>>())
+    carry_out(site, host, process, steps)
 }
 
 /// Brings all of these into force in a new process.
-pub(crate) fn apply_all(pid: u32, all: &[Skew]) -> Result<(), String> {
-    (1..=all.len()).try_for_each(|some| apply(pid, &all[..some]))
+pub(crate) fn apply_all(site: &dyn Site, host: &str, process: ProcessId, all: &[Skew]) -> Result<(), String> {
+    (1..=all.len()).try_for_each(|some| apply(site, host, process, &all[..some]))
 }
 
 /// Takes one back in a process in which these stay.
-pub(crate) fn heal(pid: u32, skew: &Skew, rest: &[Skew]) -> Result<(), String> {
+pub(crate) fn heal(site: &dyn Site, host: &str, process: ProcessId, skew: &Skew, rest: &[Skew]) -> Result<(), String> {
     if skew.sabotaged {
         return Ok(());
     }
     let steps = Hand::of(skew.clocks).iter().filter_map(|hand| Some((*hand, leave(skew.change, *hand, rest)?)));
-    carry_out(pid, &steps.collect::<Vec<_>>())
+    carry_out(site, host, process, steps)
 }
 
-/// Runs `duress clock`: once, if the same is done to all hands, so that it is done at one moment.
-fn carry_out(pid: u32, steps: &[(Hand, Change)]) -> Result<(), String> {
-    let Some((_, first)) = steps.first() else { return Ok(()) };
-    if steps.iter().all(|(_, change)| change == first) {
-        return clock(pid, steps.iter().map(|(hand, _)| *hand), *first);
+fn carry_out(
+    site: &dyn Site,
+    host: &str,
+    process: ProcessId,
+    steps: impl Iterator<Item = (Hand, Change)>,
+) -> Result<(), String> {
+    let clocks = |(hand, change): (Hand, Change)| hand.clocks().iter().map(move |clock| (*clock, change));
+    let changes: Vec<_> = steps.flat_map(clocks).collect();
+    if changes.is_empty() {
+        return Ok(());
     }
-    steps.iter().try_for_each(|(hand, change)| clock(pid, [*hand], *change))
-}
-
-fn clock(pid: u32, hands: impl IntoIterator<Item = Hand>, change: Change) -> Result<(), String> {
-    let change = match change {
-        Change::Jump(by) => format!("--jump={by}ns"),
-        Change::Rate(ppm) => format!("--rate={ppm}ppm"),
-        Change::Strobe { by, every } => format!("--strobe={by}ns/{}ns", every.as_nanos()),
-        Change::Freeze => "--freeze".into(),
-        Change::Reset => "--reset".into(),
-    };
-    let mut command = Command::new(THIS_PROGRAM);
-    command.args(["clock", &pid.to_string(), &change]).args(hands.into_iter().map(Hand::argument));
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_string()),
-        Err(e) => Err(format!("can't run {THIS_PROGRAM} clock: {e}")),
-    }
+    let clocks = site.clocks().map_err(|e| e.to_string())?;
+    clocks.skew(host, process, &changes).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@
 //! What needs more than one number of a decision, or more of `rand` than a number, takes the
 //! decision's [`Stream`]: a small generator that belongs to this one decision.
 
+mod shape;
 mod stream;
 
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, SliceRandom};
 
+pub use shape::Shape;
 pub use stream::Stream;
 
 /// Keys of at most so many words are decided quickly.

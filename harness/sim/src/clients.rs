@@ -373,7 +373,8 @@ impl Running<'_> {
             let who = Slot { index: seat as usize, process: Process(process) };
             self.generator.completed(who, &completion, now);
             self.s.busy_slots -= 1;
-            self.seen(|lookout, _| lookout.operation());
+            let orders = self.s.conductor.operation(self.s.now);
+            self.follow(orders);
         }
         self.record(EventKind::Complete(completion));
         match purpose {

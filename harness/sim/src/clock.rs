@@ -38,6 +38,7 @@ impl Hand {
 }
 
 /// How far a clock moves in a time.
+#[inline]
 fn passes(true_time: u64, ppm: i32) -> u64 {
     if ppm == 0 {
         return true_time;
@@ -132,6 +133,7 @@ impl Clock {
         })
     }
 
+    #[inline]
     pub(crate) fn read(&self, now: u64) -> Reading {
         // Without faults both have run alike since the beginning.
         let (wall, monotonic) = if self.skews.is_empty() && self.wall.since == self.monotonic.since {

@@ -37,11 +37,16 @@ impl Running<'_> {
     }
 
     /// What harmed links do to a packet; without contents, to one of a handshake.
+    #[inline]
     pub(crate) fn meet(&mut self, link: usize, number: u64, contents: Option<&Held>) -> Fate {
-        let harms = &self.s.links.harms;
-        if harms.none() {
-            return Fate::default();
+        match self.s.links.harms.none() {
+            true => Fate::default(),
+            false => self.meet_harms(link, number, contents),
         }
+    }
+
+    fn meet_harms(&mut self, link: usize, number: u64, contents: Option<&Held>) -> Fate {
+        let harms = &self.s.links.harms;
         let size = match contents {
             Some(contents) if harms.weighs(link) => self.fleet.size(contents),
             _ => 0,

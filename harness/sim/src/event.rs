@@ -1,5 +1,7 @@
 //! What can happen at a moment of virtual time.
 
+use duress_conductor::Wake;
+
 use crate::fleet::Held;
 
 /// Something that is going to happen. Nodes, client hosts and seats are named by their numbers;
@@ -24,18 +26,14 @@ pub(crate) enum Event {
     Probe { seat: u32 },
     /// A connection that doesn't carry anything is looked at.
     Link { link: u32, epoch: u32 },
-    /// A fault is to be injected; it is given up at the given time.
-    Inject { fault: u32, until: u64 },
-    /// A fault is to be healed.
-    Heal { fault: u32 },
+    /// It is time for something that the conductor waits for.
+    Conduct(Wake),
     /// A fault in force strikes a host once more.
     Again { fault: u64, host: u16 },
     /// A node's process has started.
     Started { node: u16, start: u32 },
     /// The controller shuts `victim` off for `asker`.
     Fence { asker: u16, life: u32, victim: u16 },
-    /// Somebody comes by and starts what the cluster itself shut off.
-    Operator,
     /// The main phase's time is up.
     MainOver,
     /// A phase's time is up.

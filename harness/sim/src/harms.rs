@@ -5,8 +5,8 @@
 //! same whatever else is harmed. What follows from a lost or damaged packet depends on the transport
 //! and is told in [`crate::connections`] and [`crate::clients`].
 
-use duress_fault::{Checksum, LinkHarm, Shape};
-use duress_seed::{Decision, Seed};
+use duress_fault::{Checksum, LinkHarm};
+use duress_seed::Seed;
 
 use crate::plan::nanos;
 
@@ -14,10 +14,6 @@ use crate::plan::nanos;
 pub(crate) const HEADERS: u32 = 20 + 32 + 12;
 /// As in the fabric: a link of low rate has a queue for so many bytes, or so many nanoseconds.
 const QUEUE: (u64, u64) = (64 << 10, 100_000_000);
-/// As in the fabric: a normally distributed delay strays by so many deviations at most, and one of
-/// Pareto's by so many times the mean.
-const STRAYS: (f64, f64) = (4.0, 50.0);
-
 /// What becomes of one packet. The default is that it arrives like any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
@@ -138,7 +134,7 @@ impl Harms {
                     }
                 }
                 LinkHarm::Delay { by, jitter, shape } => {
-                    fate.later = fate.later.max(delay(nanos(by), nanos(jitter), shape, draw(about::DELAY)));
+                    fate.later = fate.later.max(shape.draw(nanos(by), nanos(jitter), draw(about::DELAY)));
                 }
                 LinkHarm::Bandwidth { rate } => match self.leaves(link, size, rate, now) {
                     Some(at) => fate.later = fate.later.max(at - now),
@@ -174,24 +170,10 @@ impl Harms {
     }
 }
 
-/// One delay of a distribution, in nanoseconds.
-fn delay(by: u64, jitter: u64, shape: Shape, decision: Decision) -> u64 {
-    match shape {
-        _ if jitter == 0 => by,
-        Shape::Constant => by,
-        Shape::Uniform => by.saturating_sub(jitter) + decision.below(2 * jitter + 1),
-        Shape::Normal => {
-            let strays = decision.normal().clamp(-STRAYS.0, STRAYS.0) * jitter as f64;
-            (by as f64 + strays).max(0.0) as u64
-        }
-        Shape::Pareto => by + (decision.pareto().min(STRAYS.1) * jitter as f64) as u64,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use duress_fault::Share;
+    use duress_fault::{Shape, Share};
     use std::time::Duration;
 
     const LINK: (usize, u64) = (1, 77);
@@ -268,7 +250,8 @@ mod tests {
 
     #[test]
     fn delays_stay_within_their_shapes() {
-        let drawn = |shape| -> Vec<u64> { (0..5000).map(|n| delay(1000, 200, shape, Seed(1).decide(&[n]))).collect() };
+        let drawn =
+            |shape: Shape| -> Vec<u64> { (0..5000).map(|n| shape.draw(1000, 200, Seed(1).decide(&[n]))).collect() };
         let within = |shape, low, high| drawn(shape).iter().all(|delay| (low..=high).contains(delay));
         assert!(within(Shape::Constant, 1000, 1000) && within(Shape::Uniform, 800, 1200));
         assert!(within(Shape::Normal, 200, 1800) && within(Shape::Pareto, 1000, 11_000));

@@ -44,8 +44,6 @@ pub(crate) struct Node {
     /// How many faults keep it down, and how many keep it stopped.
     pub(crate) crashed_by: u32,
     pub(crate) paused_by: u32,
-    /// The unscheduled fault that keeps it down.
-    pub(crate) down_by: Option<(u64, &'static str)>,
     /// It stopped because its disk is broken.
     pub(crate) halted: bool,
     pub(crate) crashes: u64,
@@ -107,11 +105,6 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
-    /// Whether its process comes and goes.
-    pub(crate) fn looping(&self) -> bool {
-        !self.loops.is_empty()
-    }
-
     /// Whether it can have another connection; if so, it has it.
     pub(crate) fn connects(&mut self) -> bool {
         if self.spare.iter().any(|(_, spare)| *spare == 0) {

@@ -203,12 +203,14 @@ impl Links {
         (connection / self.nodes, connection % self.nodes)
     }
 
+    #[inline]
     pub(crate) fn open(&self, from: usize, to: usize) -> bool {
         let link = self.link(from, to);
         self.cuts[link] == 0 && (self.harms.none() || !self.harms.flapped(link, self.now))
     }
 
     /// A packet meets a link: whether it gets through. One that doesn't is counted.
+    #[inline]
     pub(crate) fn passes(&mut self, from: usize, to: usize) -> bool {
         let link = self.link(from, to);
         let open = self.open(from, to);

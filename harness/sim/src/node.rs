@@ -1,5 +1,6 @@
 //! Nodes' processes: how they start and how they end.
 
+use duress_conductor::{Departure, Fencing};
 use duress_machine::NodeId;
 
 use crate::disk::Left;
@@ -23,8 +24,6 @@ pub(crate) enum Death {
 
 /// The controller takes this long to shut a node off, or to say that it did, in nanoseconds.
 pub(crate) const CONTROL: u64 = 1_000_000;
-/// The operator comes by so long after the cluster has shut a node off.
-const OPERATOR: u64 = 1_000_000_000;
 
 impl Running<'_> {
     /// Begins to start a node's process, unless there is one.
@@ -119,7 +118,8 @@ impl Running<'_> {
         self.fleet.end(NodeId(node));
         self.empty_inbox(place);
         self.trace(kind::DOWN, u64::from(node));
-        self.seen(|lookout, plan| lookout.down(&plan.nodes[place]));
+        let orders = self.s.conductor.down(place, self.s.now);
+        self.follow(orders);
         self.show(|_| Happening::Down { node: NodeId(node) });
         self.disconnect_node(place);
         self.reset_attempts(node);
@@ -155,15 +155,9 @@ impl Running<'_> {
     /// A node's process ends by itself, and nobody asked it to.
     pub(crate) fn exits(&mut self, node: u16, why: &str) {
         self.kill(node, Death::Killed);
-        let number = self.next_unscheduled();
-        let name = self.plan.nodes[usize::from(node)].clone();
-        let what = format!("{name} {why}");
-        self.unscheduled_event(number, duress_history::Stage::Start, "exit", node, what.clone());
-        self.evidence(number, duress_history::Stage::Start, false, what, Default::default());
-        self.s.nodes[usize::from(node)].down_by = Some((number, "exit"));
-        if self.s.in_force.is_empty() {
-            self.after(OPERATOR, Event::Operator);
-        }
+        let what = format!("{} {why}", self.plan.nodes[usize::from(node)]);
+        let orders = self.s.conductor.left(node.into(), Departure::Exit(what), self.s.now);
+        self.follow(orders);
     }
 
     /// A node stops because its disk is broken.
@@ -176,30 +170,24 @@ impl Running<'_> {
 
     /// A node had asked for another one to be shut off: pulls the plug and tells it so.
     pub(crate) fn fence(&mut self, asker: u16, life: u32, victim: u16) {
-        // The wish of a life that is over is void: it may itself have been shut off meanwhile.
-        let wisher = &self.s.nodes[usize::from(asker)];
-        if usize::from(victim) >= self.s.nodes.len() || victim == asker || !wisher.up() || wisher.life != life {
-            return;
-        }
-        let state = &self.s.nodes[usize::from(victim)];
-        if state.up() || state.starting {
-            let role = self.status(usize::from(victim)).map_or("node", |status| role_name(status.role));
-            self.s.coverage.count("fence", role, "");
-            self.kill(victim, Death::Killed);
-            let number = self.next_unscheduled();
-            let names = &self.plan.nodes;
-            let (name, by) = (&names[usize::from(victim)], &names[usize::from(asker)]);
-            let what = format!("{by} had {name} shut off");
-            let seen = format!("the process of {name} is gone");
-            self.unscheduled_event(number, duress_history::Stage::Start, "fence", victim, what);
-            let gone = !self.s.nodes[usize::from(victim)].up();
-            self.evidence(number, duress_history::Stage::Start, gone, seen, Default::default());
-            self.s.nodes[usize::from(victim)].down_by = Some((number, "fence"));
-            self.node_is_back(victim, true);
-            if self.s.in_force.is_empty() {
-                self.after(OPERATOR, Event::Operator);
-            }
+        let (wisher, state) = (&self.s.nodes[usize::from(asker)], self.s.nodes.get(usize::from(victim)));
+        let (lives, runs) = (wisher.up() && wisher.life == life, state.is_some_and(|node| node.up() || node.starting));
+        match Fencing::of(self.s.nodes.len(), asker.into(), lives, victim.into(), runs) {
+            Fencing::Void | Fencing::Nonsense => return,
+            Fencing::ShutOff => self.shut_off(victim, asker),
+            Fencing::Told => {}
         }
         self.after(CONTROL, Event::Node { node: asker, input: NodeInput::Fenced { life, victim } });
+    }
+
+    fn shut_off(&mut self, victim: u16, by: u16) {
+        let place = usize::from(victim);
+        let role = self.status(place).map_or("node", |status| role_name(status.role));
+        self.s.coverage.count("fence", role, "");
+        self.kill(victim, Death::Killed);
+        let left = Departure::Fenced { by: by.into(), gone: !self.s.nodes[place].up() };
+        let orders = self.s.conductor.left(place, left, self.s.now);
+        self.follow(orders);
+        self.node_is_back(victim, true);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::{READY, Standing};
 use duress_history::{EventKind, Function, Op, Outcome, Phase};
 use duress_machine::{Role, Status};
 use duress_workloads::FinalOp;
@@ -15,14 +16,10 @@ use crate::seat::{Final, Purpose};
 use crate::state::{Running, Stage};
 
 const MILLISECOND: u64 = 1_000_000;
-/// How long the target may take to serve at first.
-const READY: u64 = 20_000 * MILLISECOND;
 /// A target of which nobody says that it leads is asked all the same after this long.
 const ASK_ANYWAY: u64 = 2_000 * MILLISECOND;
 /// The pause between a probe that failed and the next.
 const AGAIN: u64 = 20 * MILLISECOND;
-/// How long a fault waits, at least, for whom it is to hit.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Running<'_> {
     fn enter(&mut self, stage: Stage) {
@@ -54,7 +51,7 @@ impl Running<'_> {
         for node in 0..self.plan.nodes.len() {
             self.start_node(node as u16);
         }
-        self.bound(READY);
+        self.bound(nanos(READY));
         let seat = self.extra_seat(Purpose::Probe { answered: false }, 0, 0);
         self.after(ASK_ANYWAY, Event::Probe { seat });
     }
@@ -109,12 +106,8 @@ impl Running<'_> {
         for slot in 0..self.plan.concurrency {
             self.after(0, Event::Slot { seat: slot as u32 });
         }
-        for (place, timed) in self.plan.schedule.iter().enumerate() {
-            if timed.when.is_none() {
-                self.come(place as u32, self.s.now.saturating_add(nanos(timed.at)));
-            }
-        }
-        self.s.lookout.begin();
+        let orders = self.s.conductor.begin(self.s.now);
+        self.follow(orders);
         self.after(nanos(self.plan.time), Event::MainOver);
         if self.plan.concurrency == 0 {
             self.main_over();
@@ -146,23 +139,22 @@ impl Running<'_> {
             return;
         }
         self.enter(Stage::Healing);
-        self.give_up_waiting();
         // Before anything is healed, so that who is to stay away is never there in between.
-        self.hold_the_rest();
-        for place in 0..self.plan.schedule.len() {
-            self.heal(place as u32);
-        }
+        let orders = self.s.conductor.main_over(true, self.s.now);
+        self.follow(orders);
+        let orders = self.s.conductor.heal_all();
+        self.follow(orders);
         self.all_healed();
     }
 
     /// A quorum has been healed, and no more: it must serve.
     fn begin_quorum(&mut self) {
         self.enter(Stage::Quorum);
-        for node in self.healed_first() {
-            // Somebody also comes by and starts what the cluster itself shut off.
-            if self.s.nodes[node].down_by.is_some() {
-                self.start_node(node as u16);
-            }
+        let orders = self.s.conductor.quorum();
+        self.follow(orders);
+        let healed = self.s.conductor.held().map(|held| held.healed.clone()).unwrap_or_default();
+        let healed: Vec<usize> = healed.iter().filter_map(|name| self.host(name)).collect();
+        for node in healed {
             let seat = self.extra_seat(Purpose::Probe { answered: false }, node, node);
             self.after(0, Event::Probe { seat });
         }
@@ -171,28 +163,27 @@ impl Running<'_> {
 
     /// A quorum serves: now the rest is healed, too.
     fn quorum_serves(&mut self) {
-        self.s.held = None;
         self.enter(Stage::Healing);
-        for at in (0..self.s.in_force.len()).rev() {
-            if !self.s.in_force[at].healing {
-                self.heal_at(at);
-            }
-        }
+        let orders = self.s.conductor.end_hold();
+        self.follow(orders);
         self.all_healed();
     }
 
     /// Goes on if nothing is in force any more, or nothing but what is to stay for now.
     pub(crate) fn all_healed(&mut self) {
-        if self.s.stage == Stage::Healing && self.only_the_rest_is_held() {
-            return self.begin_quorum();
-        }
-        if self.s.stage != Stage::Healing || !self.s.in_force.is_empty() {
+        if self.s.stage != Stage::Healing {
             return;
+        }
+        match self.s.conductor.standing() {
+            Standing::Faults => return,
+            Standing::Rest => return self.begin_quorum(),
+            Standing::Nothing => {}
         }
         self.enter(Stage::Draining);
         self.phase(Phase::Recovery);
         self.s.healed = self.s.now;
-        self.operator();
+        let orders = self.s.conductor.operator();
+        self.follow(orders);
         self.drained();
     }
 
@@ -295,7 +286,7 @@ impl Running<'_> {
             Stage::Boot => self.over(Ended::NeverServed),
             Stage::Quorum | Stage::Recovery => {
                 let stuck = self.stuck();
-                let away = self.s.held.take().map(|held| held.away).unwrap_or_default();
+                let away = self.s.conductor.held().map(|held| held.away.clone()).unwrap_or_default();
                 self.over(Ended::Unavailable { away, stuck });
             }
             Stage::Converging => {

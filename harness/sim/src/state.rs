@@ -1,10 +1,10 @@
 //! Everything that changes during a run, and what every part of the world does with it. It must
 //! not know the parts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_fault::{HeldBack, Lookout};
+use duress_conductor::{Conductor, Script};
 use duress_history::{Event as HistoryEvent, EventKind, Host, Time};
 use duress_machine::{NodeId, Status};
 use duress_seed::{Decision, Seed};
@@ -74,22 +74,6 @@ pub(crate) enum Stage {
     Final,
 }
 
-/// A fault in force, or being healed.
-#[derive(Debug)]
-pub(crate) struct InForce {
-    /// Its number.
-    pub(crate) number: u64,
-    /// Its place in the plan's schedule; `None` of the fault that holds the rest of the nodes
-    /// down while a quorum is healed first.
-    pub(crate) place: Option<u32>,
-    pub(crate) resolved: duress_fault::Resolved,
-    pub(crate) harmed_before: u64,
-    /// It is being healed: these nodes have yet to start.
-    pub(crate) healing: bool,
-    pub(crate) awaiting: Vec<u16>,
-    pub(crate) healed_at: u64,
-}
-
 /// Everything that changes during a run. Times are true nanoseconds since the run began.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -105,13 +89,10 @@ pub(crate) struct State {
     /// What locks protect.
     pub(crate) resource: Resource,
     pub(crate) effects: Vec<Effect>,
-    pub(crate) in_force: Vec<InForce>,
-    /// The nodes that are held back while a quorum must serve.
-    pub(crate) held: Option<HeldBack>,
-    /// Watches for the triggers of faults.
-    pub(crate) lookout: Lookout,
-    /// Faults whose triggers have fired and that are not yet injected, by their places.
-    pub(crate) fired: BTreeSet<u32>,
+    /// Decides about faults.
+    pub(crate) conductor: Conductor,
+    /// What had been harmed on the links of each fault before, by the faults' numbers.
+    pub(crate) harmed_before: BTreeMap<u64, u64>,
     pub(crate) history: Vec<HistoryEvent>,
     pub(crate) digest: Digest,
     pub(crate) stats: Stats,
@@ -130,7 +111,6 @@ pub(crate) struct State {
     pub(crate) converged: bool,
     pub(crate) next_process: u64,
     pub(crate) next_probe: u64,
-    pub(crate) next_unscheduled: u64,
     pub(crate) next_request: u32,
     pub(crate) ended: Option<Ended>,
     /// The node whose machine is at work.
@@ -152,10 +132,8 @@ impl Default for State {
             idle: Vec::new(),
             resource: Resource::default(),
             effects: Vec::new(),
-            in_force: Vec::new(),
-            held: None,
-            lookout: Lookout::default(),
-            fired: BTreeSet::new(),
+            conductor: Conductor::default(),
+            harmed_before: BTreeMap::new(),
             history: Vec::new(),
             digest: Digest::default(),
             stats: Stats::default(),
@@ -173,7 +151,6 @@ impl Default for State {
             converged: true,
             next_process: 0,
             next_probe: 0,
-            next_unscheduled: 0,
             next_request: 0,
             ended: None,
             stepping: None,
@@ -212,11 +189,14 @@ impl State {
         self.idle.resize(plan.nodes.len() * plan.clients.len(), Idle::default());
         self.resource = Resource::new(plan.fencing);
         self.effects.clear();
-        self.in_force.clear();
-        self.lookout =
-            Lookout::new(plan.schedule.iter().filter_map(|timed| Some((timed.number, timed.when.as_ref()?))));
-        self.fired.clear();
-        self.held = None;
+        self.conductor = Conductor::new(Script {
+            nodes: plan.nodes.clone(),
+            clients: plan.clients.clone(),
+            faults: plan.schedule.clone(),
+            seed: plan.seed,
+            heal_first: plan.heal_first,
+        });
+        self.harmed_before.clear();
         self.history.clear();
         self.digest = Digest::default();
         self.stats = Stats::default();
@@ -234,7 +214,6 @@ impl State {
         self.converged = true;
         self.next_process = plan.concurrency as u64;
         self.next_probe = 0;
-        self.next_unscheduled = UNSCHEDULED;
         self.next_request = 0;
         self.ended = None;
         self.stepping = None;
@@ -254,9 +233,6 @@ impl State {
         }
     }
 }
-
-/// Faults that nobody scheduled are numbered from here, as in the real world.
-pub(crate) const UNSCHEDULED: u64 = 1 << 32;
 
 /// One run under way.
 pub(crate) struct Running<'a> {

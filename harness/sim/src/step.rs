@@ -199,6 +199,7 @@ impl Running<'_> {
         self.perform_all(node, effects);
     }
 
+    #[inline(always)]
     fn perform_all(&mut self, node: u16, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             self.perform(node, effect);
@@ -297,10 +298,9 @@ impl Running<'_> {
         if changed {
             let report = self.node_report(node, &status);
             self.record(EventKind::Observation(report));
-            self.seen(|lookout, plan| {
-                let (name, role) = (&plan.nodes[usize::from(node)], role_name(status.role));
-                lookout.role(name, role, status.role.leads(), status.term)
-            });
+            let (role, now) = (status.role, self.s.now);
+            let orders = self.s.conductor.role(node.into(), role_name(role), role.leads(), status.term, now);
+            self.follow(orders);
             self.somebody_reported(node, &status);
         }
     }

@@ -57,10 +57,10 @@ where
         self.service = service;
     }
 
-    /// How many messages, requests, answers and log records are kept at present: what is under way
-    /// and what is on disks, up to the moment at which the last run ended.
-    pub fn held(&self) -> usize {
-        self.messages.len() + self.requests.len() + self.responses.len() + self.records.len()
+    /// How many messages, requests and answers are kept: those that were under way when the last run
+    /// ended, or at this moment. Records on disks don't count.
+    pub fn under_way(&self) -> usize {
+        self.messages.len() + self.requests.len() + self.responses.len()
     }
 
     /// Hands the effects of a step on.
@@ -202,9 +202,8 @@ where
         let Node { machine, timers } = &mut self.nodes[usize::from(node.0)];
         let input = match input {
             Input::Message { from, message } => {
-                let message = self.messages.take(message);
-                message.hash(digest);
-                machine::Input::Message { from, message }
+                self.messages.get(&message).hash(digest);
+                machine::Input::Message { from, message: self.messages.take(message) }
             }
             Input::Timer(number) => {
                 let Some(timer) = timers.get_mut(number as usize).and_then(Option::take) else { return };
@@ -212,9 +211,8 @@ where
                 machine::Input::Timer(timer)
             }
             Input::Request { id, request } => {
-                let request = self.requests.take(request);
-                request.hash(digest);
-                machine::Input::Request { id, request }
+                self.requests.get(&request).hash(digest);
+                machine::Input::Request { id, request: self.requests.take(request) }
             }
             Input::Durable { through } => machine::Input::Durable { through },
             Input::Fenced { node } => machine::Input::Fenced { node },
@@ -322,32 +320,33 @@ impl<T> Slab<T> {
         self.free.clear();
     }
 
+    #[inline]
     fn put(&mut self, thing: T) -> u32 {
-        match self.free.pop() {
-            Some(place) => {
-                self.places[place as usize] = Some(thing);
-                place
-            }
-            None => {
-                assert!(self.places.len() < 1 << 30, "a simulated run has got out of hand");
-                self.places.push(Some(thing));
-                self.places.len() as u32 - 1
-            }
-        }
+        let Some(place) = self.free.pop() else {
+            assert!(self.places.len() < 1 << 30, "a simulated run has got out of hand");
+            self.places.push(Some(thing));
+            return self.places.len() as u32 - 1;
+        };
+        // There was nothing, and so nothing to drop: this spares every message the look.
+        std::mem::forget(self.places[place as usize].replace(thing));
+        place
     }
 
+    #[inline]
     fn hold(&mut self, kind: Kind, thing: T) -> Held {
         Held(self.put(thing) << 2 | kind as u32)
     }
 
+    #[inline]
     fn get(&self, held: &Held) -> &T {
         self.places[held.place()].as_ref().expect(HELD)
     }
 
+    #[inline]
     fn take(&mut self, held: Held) -> T {
-        let thing = self.places[held.place()].take().expect(HELD);
-        self.free.push(held.place() as u32);
-        thing
+        let place = held.place();
+        self.free.push(place as u32);
+        self.places[place].take().expect(HELD)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use duress_conductor::Departure;
 use duress_history::{EventKind, Header};
 use duress_workloads::Generator;
 
@@ -70,10 +71,7 @@ impl World {
         self.state.reset(plan);
         fleet.reset(plan.nodes.len());
         // To the lifetime of the rest.
-        let watch = match watch {
-            Some(watch) => Some(watch as &mut dyn Watch),
-            None => None,
-        };
+        let watch = watch.map(|watch| watch as &mut dyn Watch);
         let mut running = Running { s: &mut self.state, fleet, plan, generator, watch };
         // A machine that panics is a finding, not the end of a hunt. The state that it leaves
         // behind is reset before it is used again.
@@ -124,10 +122,9 @@ impl Running<'_> {
     fn panicked(&mut self, said: &str) -> Ended {
         let node = self.s.stepping.take();
         if let Some(node) = node {
-            let number = self.next_unscheduled();
             let what = format!("{} panicked: {said}", self.plan.nodes[usize::from(node)]);
-            self.unscheduled_event(number, duress_history::Stage::Start, "exit", node, what.clone());
-            self.evidence(number, duress_history::Stage::Start, false, what, Default::default());
+            let orders = self.s.conductor.left(node.into(), Departure::Exit(what), self.s.now);
+            self.follow(orders);
         }
         Ended::Panicked { node: node.map(|node| self.plan.nodes[usize::from(node)].clone()), said: said.to_owned() }
     }
@@ -147,12 +144,13 @@ impl Running<'_> {
             Event::Patience { seat, operation } => self.patience_over(seat, operation),
             Event::Probe { seat } => self.probe(seat),
             Event::Link { link, epoch } => self.look_at_connection(link as usize, epoch),
-            Event::Inject { fault, until } => self.inject(fault, until),
-            Event::Heal { fault } => self.heal(fault),
+            Event::Conduct(wake) => {
+                let orders = self.s.conductor.wake(wake);
+                self.follow(orders);
+            }
             Event::Again { fault, host } => self.strikes_again(fault, host),
             Event::Started { node, start } => self.started(node, start),
             Event::Fence { asker, life, victim } => self.fence(asker, life, victim),
-            Event::Operator => self.operator(),
             Event::MainOver => self.main_over(),
             Event::Deadline { stage } => self.deadline(stage),
             Event::Converge => self.converge(),

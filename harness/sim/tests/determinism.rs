@@ -114,3 +114,15 @@ fn a_fault_that_is_left_out_leaves_the_time_before_it_alone() {
     assert_eq!(before(&full), before(&reduced));
     assert!(before(&full).len() > 20);
 }
+
+#[test]
+fn what_nobody_needs_any_more_is_not_kept() {
+    let mut plan = plan(2);
+    plan.time = Duration::from_secs(30);
+    plan.schedule = all_faults(&plan, true);
+    let config = paxos_config(2, plan.nodes.len() as u16);
+    let mut world = paxos_world();
+    let run = world.run(&plan, &config, &mut *registers(&plan, 3000));
+    let left = world.fleet.as_ref().expect("there was a run").under_way();
+    assert!(run.stats.messages > 10_000 && left < 100, "{left} are left of {} messages", run.stats.messages);
+}

@@ -1,48 +1,17 @@
 //! The page of data that the stub reads: which time to tell. Its layout is the stub's, in
 //! `stub/*.s`; this module is the one place of the arithmetic on our side.
 
-use std::fmt;
+pub use duress_backend::clocks::Clock;
 
-/// A clock that can be skewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Clock {
-    /// `CLOCK_REALTIME` and its coarse twin, `gettimeofday`, `time`: the wall clock.
-    Realtime,
-    /// `CLOCK_MONOTONIC` and its coarse twin.
-    Monotonic,
-    /// `CLOCK_BOOTTIME`.
-    Boottime,
-}
-
-impl Clock {
-    /// All of them, in the order of the data page.
-    pub const ALL: [Clock; 3] = [Clock::Realtime, Clock::Monotonic, Clock::Boottime];
-
-    /// Whether it must never run backwards.
-    pub fn ascends(self) -> bool {
-        self != Clock::Realtime
-    }
-
-    /// The true time by this clock, in nanoseconds.
-    pub(crate) fn now(self) -> i64 {
-        let id = match self {
-            Clock::Realtime => nix::time::ClockId::CLOCK_REALTIME,
-            Clock::Monotonic => nix::time::ClockId::CLOCK_MONOTONIC,
-            Clock::Boottime => nix::time::ClockId::CLOCK_BOOTTIME,
-        };
-        let now = nix::time::clock_gettime(id).expect("the kernel has this clock");
-        now.tv_sec() * 1_000_000_000 + now.tv_nsec()
-    }
-}
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Clock::Realtime => "realtime",
-            Clock::Monotonic => "monotonic",
-            Clock::Boottime => "boottime",
-        })
-    }
+/// The true time by a clock, in nanoseconds.
+pub(crate) fn now(clock: Clock) -> i64 {
+    let id = match clock {
+        Clock::Realtime => nix::time::ClockId::CLOCK_REALTIME,
+        Clock::Monotonic => nix::time::ClockId::CLOCK_MONOTONIC,
+        Clock::Boottime => nix::time::ClockId::CLOCK_BOOTTIME,
+    };
+    let now = nix::time::clock_gettime(id).expect("the kernel has this clock");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
 
 /// How one clock is told. All times are in nanoseconds.

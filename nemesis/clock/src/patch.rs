@@ -2,84 +2,30 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
-use crate::data::{Clock, ONE, Page, Saved, Setting};
+pub use duress_backend::clocks::{Change, Reading, State};
+
+use crate::data::{self, Clock, ONE, Page, Saved, Setting};
 use crate::maps::{self, Mapping};
 use crate::tracee::{Stopped, system_call_instruction};
 use crate::{ClockError, stub, vdso};
 
-/// What is done to a clock. Each works on top of what is in force already.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
-    /// From now on ahead by so many nanoseconds more (or less).
-    Jump(i64),
-    /// Runs so many parts per million faster than true; -1,000,000 stands still. Replaces an
-    /// earlier rate; the time told doesn't jump.
-    Rate(f64),
-    /// Alternates between its time and so many nanoseconds ahead of it, beginning with its time.
-    Strobe {
-        /// How far ahead, or behind if negative, every second period.
-        by: i64,
-        /// How long a period is.
-        every: Duration,
-    },
-    /// Stands still.
-    Freeze,
-    /// The true time again. A clock that must not run backwards and is ahead keeps what it is
-    /// ahead, and runs true.
-    Reset,
-}
-
-/// What a process is told by one clock.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// Which clock.
-    pub clock: Clock,
-    /// Whether it is skewed.
-    pub skewed: bool,
-    /// The true time of the reading by this clock, in nanoseconds.
-    pub at_ns: i64,
-    /// How far it is ahead of true, in nanoseconds, at the moment of reading.
-    pub ahead_ns: i64,
-    /// How much faster than true it runs, in parts per million.
-    pub rate_ppm: f64,
-    /// How often the process has read it since the process was first skewed, while any of its
-    /// clocks were.
-    pub reads: u64,
-}
-
-/// What a process is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct State {
-    /// Whether its clock functions are replaced at the moment.
-    pub replaced: bool,
-    /// Each clock.
-    pub clocks: [Reading; 3],
-}
-
-impl State {
-    /// One clock's reading.
-    pub fn of(&self, clock: Clock) -> Reading {
-        self.clocks[clock as usize]
-    }
-
-    fn new(replaced: bool, page: Option<&Page>) -> State {
-        let settings = page.filter(|_| replaced).map(Page::settings).unwrap_or_default();
-        let reading = |clock: Clock| {
-            let setting = settings[clock as usize];
-            let now = clock.now();
-            Reading {
-                clock,
-                skewed: setting.active,
-                at_ns: now,
-                ahead_ns: setting.tell(now) - now,
-                rate_ppm: if setting.active { setting.rate as f64 / ONE as f64 * 1e6 } else { 0.0 },
-                reads: page.map_or(0, |page| page.reads(clock)),
-            }
-        };
-        State { replaced, clocks: Clock::ALL.map(reading) }
-    }
+/// What a process is told whose clock functions are replaced or not, by the page that they read.
+fn state(replaced: bool, page: Option<&Page>) -> State {
+    let settings = page.filter(|_| replaced).map(Page::settings).unwrap_or_default();
+    let reading = |clock: Clock| {
+        let setting = settings[clock as usize];
+        let now = data::now(clock);
+        Reading {
+            clock,
+            skewed: setting.active,
+            at_ns: now,
+            ahead_ns: setting.tell(now) - now,
+            rate_ppm: if setting.active { setting.rate as f64 / ONE as f64 * 1e6 } else { 0.0 },
+            reads: page.map_or(0, |page| page.reads(clock)),
+        }
+    };
+    State { replaced, clocks: Clock::ALL.map(reading) }
 }
 
 /// No offset is larger: 30 years.
@@ -108,7 +54,7 @@ pub fn skew(pid: i32, changes: &[(Clock, Change)]) -> Result<State, ClockError> 
     })?;
     let pages = match place.pages {
         Some(pages) => pages,
-        None if changes.iter().all(|(_, change)| *change == Change::Reset) => return Ok(State::new(false, None)),
+        None if changes.iter().all(|(_, change)| *change == Change::Reset) => return Ok(state(false, None)),
         None => map(&mut stopped, pid, &place)?,
     };
     let mut page = pages
@@ -139,7 +85,7 @@ pub fn skew(pid: i32, changes: &[(Clock, Change)]) -> Result<State, ClockError> 
     if let Some(fresh) = pages.data(|address, length| stopped.read(address, length)) {
         page = fresh;
     }
-    Ok(State::new(wanted, Some(&page)))
+    Ok(state(wanted, Some(&page)))
 }
 
 /// What a process is told at the moment. It isn't stopped for that.
@@ -155,7 +101,7 @@ pub fn read(pid: i32) -> Result<State, ClockError> {
     };
     let place = Place::find(pid, read)?;
     let page = place.pages.and_then(|pages| pages.data(read));
-    Ok(State::new(place.replaced, page.as_ref()))
+    Ok(state(place.replaced, page.as_ref()))
 }
 
 /// A process and all that descend from it, in the order of their ids. Children that outlived
@@ -208,7 +154,7 @@ fn validate(clock: Clock, change: &Change) -> Result<(), ClockError> {
 }
 
 fn changed(setting: Setting, clock: Clock, change: Change) -> Setting {
-    let now = clock.now();
+    let now = data::now(clock);
     let told = setting.steady(now);
     let on = if setting.active { setting } else { Setting::default() };
     let since_now = Setting { base: now, value: told, active: true, ..on };

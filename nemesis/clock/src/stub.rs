@@ -146,7 +146,7 @@ mod tests {
         };
         for round in 0..60 {
             let settings = Clock::ALL.map(|clock| {
-                let now = clock.now();
+                let now = crate::data::now(clock);
                 Setting {
                     base: now - draw(20_000_000_000),
                     value: now + if round % 2 == 0 { draw(1 << 50) } else { -draw(1 << 36) },

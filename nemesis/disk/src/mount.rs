@@ -206,7 +206,7 @@ impl Disk {
 
     fn forget_flipped(&self, flip: Option<&Flip>) {
         if let Some(flip) = flip {
-            self.forget(flip.inode());
+            self.forget(flip.inode);
         }
     }
 

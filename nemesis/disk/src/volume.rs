@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fs, io};
 
+pub use duress_backend::disks::{Conditions, Counters, Flip, Loss, Syncs};
 use duress_seed::Seed;
 use nix::errno::Errno;
 
@@ -19,108 +19,6 @@ use crate::tree::{Directory, Kind, Owner, ROOT, Tree, errno, is_own};
 /// More unsynced bytes than this are not kept: the file that has them is made durable, as a kernel
 /// writes back what has waited for long.
 const MAX_UNSYNCED: u64 = 64 << 20;
-
-/// What syncs do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Syncs {
-    /// They make durable what they should.
-    #[default]
-    Work,
-    /// They fail with `EIO`. What they should have made durable is not, and later syncs don't try
-    /// it again, as on Linux.
-    Fail,
-    /// They succeed and make nothing durable.
-    Lie,
-}
-
-/// What is wrong with a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// Reads, writes and syncs take this much longer.
-    pub slow: Duration,
-    /// What needs more room fails with `ENOSPC`: longer files and new names. What is there can be
-    /// overwritten.
-    pub full: bool,
-    /// What changes anything fails with `EROFS`.
-    pub read_only: bool,
-    /// Reads of files fail with `EIO`.
-    pub read_error: bool,
-    /// What syncs do.
-    pub syncs: Syncs,
-}
-
-/// What has happened on a disk since it was mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Calls that read from files.
-    pub reads: u64,
-    /// Calls that wrote to files.
-    pub writes: u64,
-    /// Calls that asked for durability.
-    pub syncs: u64,
-    /// Calls that were answered late.
-    pub slowed: u64,
-    /// Calls that failed with `ENOSPC`.
-    pub no_space: u64,
-    /// Calls that failed with `EROFS`.
-    pub read_only: u64,
-    /// Reads that failed.
-    pub reads_failed: u64,
-    /// Syncs that failed.
-    pub syncs_failed: u64,
-    /// Syncs that said yes and did nothing.
-    pub syncs_lied: u64,
-    /// Bits flipped.
-    pub bits_flipped: u64,
-    /// Power losses.
-    pub power_losses: u64,
-    /// Bytes that power losses took.
-    pub bytes_lost: u64,
-    /// Names that power losses took or brought back.
-    pub names_lost: u64,
-    /// Bytes of torn writes that survived a power loss.
-    pub bytes_torn: u64,
-    /// Unsynced bytes made durable because there were too many of them.
-    pub written_back: u64,
-}
-
-impl Counters {
-    /// Calls that failed, for whatever reason.
-    pub fn failed(&self) -> u64 {
-        self.no_space + self.read_only + self.reads_failed + self.syncs_failed
-    }
-}
-
-/// What one power loss did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loss {
-    /// Bytes that were written and not durable, and are gone.
-    pub bytes: u64,
-    /// Names that were not durable and are gone, or were removed and are back.
-    pub names: u64,
-    /// Bytes of the last write that survived although they were not synced.
-    pub torn: u64,
-}
-
-/// A bit that was flipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flip {
-    /// In which file, from the disk's root.
-    pub path: PathBuf,
-    /// In which of its bytes.
-    pub offset: u64,
-    /// What the byte was.
-    pub before: u8,
-    /// What it is now.
-    pub after: u8,
-    inode: u64,
-}
-
-impl Flip {
-    pub(crate) fn inode(&self) -> u64 {
-        self.inode
-    }
-}
 
 /// The latest write, for a power loss to tear.
 #[derive(Clone, Copy, Debug)]

@@ -17,6 +17,8 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::frame::OFFLOAD_HEADER;
+pub use duress_backend::Captured;
+
 use crate::links::add;
 
 /// Bytes of a frame that are kept: any single packet, and the start of a large frame.
@@ -27,15 +29,6 @@ const QUEUE: usize = 4096;
 const LONGEST_COMMENT: usize = 8 << 10;
 /// Bytes after which a file gets no more frames.
 const LONGEST_FILE: u64 = 1 << 30;
-
-/// How much a capture has got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Captured {
-    /// Frames written to the file.
-    pub frames: u64,
-    /// Frames left out, because they came faster than they could be written or the file was full.
-    pub missed: u64,
-}
 
 /// Which way a frame goes at an interface, seen from the host that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use duress_backend::links::Counters;
+
 use crate::capture::{Captured, Tap};
 use crate::rule::{Link, Rule};
 
@@ -26,16 +28,9 @@ impl PortId {
     }
 }
 
-/// Defines the counters of a link, as they are shown and as the forwarding thread keeps them.
+/// The counters of a link, as the forwarding thread keeps them.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What has happened on one directed link since the fabric started.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        /// The same figures, as the forwarding thread keeps them.
+    ($($name:ident,)*) => {
         #[derive(Default)]
         pub(crate) struct LinkCounters {
             $(pub(crate) $name: AtomicU64,)*
@@ -50,44 +45,21 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Frames handed to the receiving host. One frame may carry a whole offloaded TCP segment train.
     frames,
-    /// Bytes of those frames, Ethernet headers included.
     bytes,
-    /// Frames dropped because the link was cut.
     dropped,
-    /// Frames held back by the link's rule, whatever became of them later.
     delayed,
-    /// Frames to be held back but dropped because the queue of all held frames was full.
     overflowed,
-    /// Frames the kernel would not take from us: the receiver's backlog stayed full through all
-    /// retries, or its interface was down or gone.
     failed,
-    /// Frames dropped by chance.
     lost,
-    /// Frames held back longer than others to let them overtake.
     reordered,
-    /// Frames delivered twice.
     duplicated,
-    /// Frames damaged.
     corrupted,
-    /// Frames that took their turn on a link of limited rate.
     shaped,
-    /// Frames dropped because the queue before a link of limited rate was full.
     tail_dropped,
-    /// Frames dropped because they were too large.
     black_holed,
-    /// TCP segments answered by resets in place of being delivered.
     reset,
-    /// Frames dropped while a flapping link was cut.
     flapped,
-}
-
-impl Counters {
-    /// Frames that the link's rule kept from arriving, for whatever reason.
-    pub fn withheld(&self) -> u64 {
-        self.dropped + self.flapped + self.lost + self.black_holed + self.tail_dropped + self.reset
-    }
 }
 
 /// Adds to a counter that only the calling thread writes, which spares the locked instruction.

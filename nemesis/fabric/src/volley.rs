@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+pub use duress_backend::links::{Shots, Volley};
 use duress_seed::Seed;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -24,50 +25,6 @@ const BURST: usize = 32;
 const CATCH_UP: Duration = Duration::from_millis(2);
 /// More are not sent over one link.
 const MOST: u32 = 100_000;
-
-/// What is sent over each link of a volley.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shots {
-    /// How many datagrams, at most 100,000.
-    pub count: u32,
-    /// How much each carries, in bytes, from 48 to 1472; UDP, IP and Ethernet add 42.
-    pub size: usize,
-    /// The time from one to the next.
-    pub every: Duration,
-    /// How long to wait for the last ones: more than the longest delay.
-    pub wait: Duration,
-}
-
-/// What became of a volley on one link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Volley {
-    /// Datagrams sent.
-    pub sent: u32,
-    /// For each datagram in the order sent: how long it took, if it has arrived whole.
-    pub latencies: Vec<Option<Duration>>,
-    /// Arrivals of datagrams that had arrived before.
-    pub copies: u32,
-    /// Arrivals of datagrams in which one bit was wrong.
-    pub damaged: u32,
-    /// Arrivals of datagrams after others that had been sent later.
-    pub overtaken: u32,
-    /// From when the first was sent to the last arrival.
-    pub took: Duration,
-}
-
-impl Volley {
-    /// How many datagrams have arrived whole.
-    pub fn arrived(&self) -> u32 {
-        self.latencies.iter().flatten().count() as u32
-    }
-
-    /// Of those that have arrived, the latency that a share of them (0 to 1) doesn't exceed.
-    pub fn latency(&self, share: f64) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.latencies.iter().flatten().copied().collect();
-        sorted.sort_unstable();
-        sorted.get((sorted.len().saturating_sub(1) as f64 * share.clamp(0.0, 1.0)) as usize).copied()
-    }
-}
 
 /// One link while its volley is on its way.
 struct Track {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use duress_seed::Shape;
+
 use crate::Kind;
 
 /// A share of all frames, in parts per million.
@@ -39,22 +41,6 @@ impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", f64::from(self.0) / 1e4)
     }
-}
-
-/// How delays are distributed around what is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// Each frame is held back by `by` exactly; `jitter` is zero.
-    #[default]
-    Constant,
-    /// Evenly from `by - jitter` to `by + jitter`.
-    Uniform,
-    /// Normally, with mean `by` and standard deviation `jitter`, cut off at zero and at four
-    /// deviations.
-    Normal,
-    /// Pareto's: at least `by`, with a long tail of mean `jitter` above it (shape 3, and at most
-    /// 50 times `jitter`).
-    Pareto,
 }
 
 /// What becomes of the checksum of a corrupted frame.

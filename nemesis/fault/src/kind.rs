@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::Effect;
-use crate::harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Shape, Share};
+use crate::harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Share};
+use crate::{Effect, Shape};
 
 /// What a kind of fault is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

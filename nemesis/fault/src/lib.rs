@@ -10,16 +10,15 @@
 
 mod grudge;
 mod harm;
-mod hold;
 mod kind;
 mod plan;
 mod resolve;
 mod schedule;
 mod trigger;
 
+pub use duress_seed::Shape;
 pub use grudge::{Grudge, Sides};
-pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Shape, Share};
-pub use hold::HeldBack;
+pub use harm::{Checksum, ClockChange, Clocks, DiskHarm, HostHarm, LinkHarm, Nanos, SLICE, Share};
 pub use kind::{Kind, On};
 pub use plan::Plan;
 pub use resolve::{Effect, Resolved, Unresolvable, View};

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use duress_clock::{Change, Clock, ClockError, read, skew};
-use duress_deploy::{Identity, MARK};
+use duress_local::{Identity, MARK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{ClockArgs, failure, show};

@@ -26,7 +26,7 @@ const SLOW_SYNC: Duration = Duration::from_millis(20);
 
 /// Everything that is checked, in the order in which it is shown.
 pub(super) fn all(out: &Path) -> Vec<Check> {
-    let mut checks: Vec<Check> = duress_deploy::preflight().checks.into_iter().map(of_the_sandbox).collect();
+    let mut checks: Vec<Check> = duress_local::preflight().checks.into_iter().map(of_the_sandbox).collect();
     checks.extend([
         Check::needed("open files", "every run", descriptors()),
         Check::optional("a disk that syncs quickly", "runs that acknowledge much", syncs(out)),
@@ -39,7 +39,7 @@ pub(super) fn all(out: &Path) -> Vec<Check> {
     checks
 }
 
-fn of_the_sandbox(check: duress_deploy::Check) -> Check {
+fn of_the_sandbox(check: duress_local::Check) -> Check {
     Check {
         name: check.name.into(),
         state: match (check.ok, check.optional) {

@@ -56,11 +56,11 @@ impl Nemesis {
     /// Whether another host finds this one at its new address and not at the old one. One that is
     /// cut off from it finds it at neither, so all of them are asked.
     fn seen_at(&self, host: &Host, old: Ipv4Addr, new: Ipv4Addr) -> Result<(String, bool), RunError> {
-        let local = &self.cluster.local;
+        let site = &self.cluster.site;
         let others = self.cluster.node_names.iter().chain(&self.cluster.client_names);
         for other in others.filter(|other| *other != host) {
-            if local.answers(other, new, SILENCE)? {
-                let gone = !local.answers(other, old, SILENCE)?;
+            if site.answers(other, new, SILENCE)? {
+                let gone = !site.answers(other, old, SILENCE)?;
                 let still = if gone { "is silent" } else { "answers still" };
                 return Ok((format!("{host} answers {other} at {new}, and {old} {still}"), gone));
             }

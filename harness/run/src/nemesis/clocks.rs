@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_clock::{ClockError, Watch, read, watch};
-use duress_deploy::ProcessState;
+use duress_backend::clocks::{Enough, Watch};
+use duress_backend::{ErrorKind, ProcessState};
 use duress_fault::{ClockChange, Clocks, Resolved};
 use duress_history::{Host, Stage};
 use smol_str::{SmolStr, format_smolstr};
@@ -38,13 +38,14 @@ impl Nemesis {
         for host in &resolved.hosts {
             let (cluster, host) = (self.cluster.clone(), host.clone());
             let skewing = move || {
-                let pid = cluster.pid(&host);
-                let before = pid.and_then(|pid| read(pid as i32).ok());
+                let process = cluster.process_id(&host);
+                let read = |process| cluster.site.clocks().ok()?.read(&host, process).ok();
+                let before = process.and_then(read);
                 let mut skew = Skew { clocks, change, before, trouble: None, sabotaged: !real };
                 let mut all = cluster.skews.of(&host);
                 all.push(skew.clone());
                 // Without a process, the next one is skewed when it starts.
-                skew.trouble = pid.and_then(|pid| skews::apply(pid, &all).err());
+                skew.trouble = process.and_then(|process| skews::apply(&*cluster.site, &host, process, &all).err());
                 cluster.skews.add(&host, skew);
             };
             blocking(skewing).await?;
@@ -62,8 +63,10 @@ impl Nemesis {
             let (cluster, name) = (self.cluster.clone(), host.clone());
             let healing = move || {
                 let healed = cluster.skews.remove(&name, clocks, change);
-                match (cluster.pid(&name), healed) {
-                    (Some(pid), Some(skew)) => skews::heal(pid, &skew, &cluster.skews.of(&name)),
+                match (cluster.process_id(&name), healed) {
+                    (Some(process), Some(skew)) => {
+                        skews::heal(&*cluster.site, &name, process, &skew, &cluster.skews.of(&name))
+                    }
                     _ => Ok(()),
                 }
             };
@@ -117,17 +120,14 @@ impl Nemesis {
         let asks = changed.is_some() && state != ProcessState::Stopped;
         let hands = Hand::of(clocks);
         let strobes: Vec<Option<i64>> = hands.iter().map(|hand| skews::strobe(&all, *hand)).collect();
-        let enough = {
-            let strobes = strobes.clone();
-            move |seen: &Watch| {
-                hands.iter().zip(&strobes).all(|(hand, strobe)| {
-                    let (least, most) = seen.range(hand.clock());
-                    let flipped = strobe.is_none_or(|by| most - least >= by.abs() / 2);
-                    seen.took(hand.clock()) >= SPAN && flipped && (!asks || seen.reads(hand.clock()) > 0)
-                })
-            }
+        let of = |(hand, strobe): (&Hand, &Option<i64>)| Enough {
+            clock: hand.clock(),
+            span_ns: SPAN,
+            range_ns: strobe.map_or(0, |by| by.abs() / 2),
+            reads: u64::from(asks),
         };
-        let seen = match self.watched(host, enough).await {
+        let enough: Vec<Enough> = hands.iter().zip(&strobes).map(of).collect();
+        let seen = match self.watched(host, &enough).await {
             Ok(Some(seen)) => seen,
             // There is nothing to heal then.
             Ok(None) if changed.is_none() => return found.seen.push(format!("{host} has no process")),
@@ -159,19 +159,16 @@ impl Nemesis {
 impl Nemesis {
     /// Watches a host's process until `enough` has been seen. If it ends meanwhile, the next one is
     /// watched, if there is one in time.
-    async fn watched(
-        &self,
-        host: &Host,
-        enough: impl Fn(&Watch) -> bool + Clone + Send + 'static,
-    ) -> Result<Option<Watch>, String> {
+    async fn watched(&self, host: &Host, enough: &[Enough]) -> Result<Option<Watch>, String> {
         let deadline = Instant::now() + WATCHED;
         loop {
-            if let Some(pid) = self.cluster.pid(host) {
-                let enough = enough.clone();
-                match blocking(move || watch(pid as i32, WATCHED, enough)).await {
+            if let Some(process) = self.cluster.process_id(host) {
+                let (cluster, name, enough) = (self.cluster.clone(), host.clone(), enough.to_vec());
+                let watch = move || cluster.site.clocks()?.watch(&name, process, WATCHED, &enough);
+                match blocking(watch).await {
                     Ok(Ok(seen)) => return Ok(Some(seen)),
                     Ok(Err(e)) => {
-                        let ended = matches!(e, ClockError::Gone(_)) || self.cluster.pid(host) != Some(pid);
+                        let ended = e.kind == ErrorKind::Gone || self.cluster.process_id(host) != Some(process);
                         if !ended && self.cluster.process_state(host) != ProcessState::Gone {
                             return Err(e.to_string());
                         }

@@ -1,16 +1,12 @@
-//! Faults of disks: what is wrong with the file systems under the nodes' data directories, and the
-//! system calls that show it.
+//! Faults of disks: what is wrong with the file systems under the nodes' data directories, and what
+//! system calls show of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use duress_disk::{Conditions, Counters, Disk, Flip, Loss, OWN_PREFIX, Syncs};
+use duress_backend::disks::{Call, Calls, Conditions, Counters, Disk, Flip, Loss, Syncs};
 use duress_fault::{DiskHarm, HostHarm, Resolved};
 use duress_history::{Host, Stage};
 use duress_seed::Seed;
@@ -24,8 +20,6 @@ use crate::RunError;
 const ATTEMPTS: usize = 4;
 /// A node that stopped because of its disk is looked for this often.
 const GLANCE: Duration = Duration::from_millis(20);
-/// The bytes that a probe writes over each other.
-const PROBE: usize = 512;
 
 /// What is in force on disks.
 #[derive(Default)]
@@ -63,7 +57,7 @@ impl Force {
 }
 
 impl Nemesis {
-    fn disk(&self, host: &Host) -> Result<Arc<Disk>, RunError> {
+    fn disk(&self, host: &Host) -> Result<Arc<dyn Disk>, RunError> {
         let disk = self.cluster.node_index(host).and_then(|node| self.cluster.disk(node)).cloned();
         disk.ok_or_else(|| RunError::Harness(format!("{host} has no disk that fails on demand")))
     }
@@ -80,7 +74,7 @@ impl Nemesis {
             let disk = self.disk(host)?;
             force.disks.before.insert((number, host.clone()), disk.counters());
             if let HostHarm::PowerLoss { .. } = harm {
-                let planted = blocking(move || plant(&disk)).await??;
+                let planted = blocking(move || disk.plant()).await??;
                 force.disks.planted.insert(host.clone(), planted);
             }
         }
@@ -101,7 +95,7 @@ impl Nemesis {
                     }
                     let (disk, seed) = (self.disk(host)?, self.seed_of("flip", number, host));
                     let conditions = force.disks.conditions(host);
-                    disk.set(|now| *now = conditions);
+                    disk.set(conditions);
                     if harm == DiskHarm::BitFlip
                         && let Some(flip) = blocking(move || disk.flip(seed)).await??
                     {
@@ -135,7 +129,7 @@ impl Nemesis {
                 harms.retain(|(other, _)| *other != number);
             }
             let (disk, conditions) = (self.disk(host)?, force.disks.conditions(host));
-            disk.set(|now| *now = conditions);
+            disk.set(conditions);
             if let Some(flip) = force.disks.flips.get(&(number, host.clone())).cloned() {
                 blocking(move || disk.mend(&flip)).await??;
             }
@@ -217,8 +211,8 @@ impl Nemesis {
         let Some(planted) = force.disks.planted.get(host).cloned() else {
             return Ok(Err(format!("{host}: nothing was written for the power loss to take")));
         };
-        let path = probe_file(&*self.disk(host)?);
-        let read = blocking(move || fs::read(path)).await?;
+        let disk = self.disk(host)?;
+        let read = blocking(move || disk.planted()).await?;
         let loss = force.disks.losses.get(key).copied().unwrap_or_default();
         let torn = if loss.torn > 0 { format!(", {} of a torn write kept", loss.torn) } else { String::new() };
         Ok(match read {
@@ -241,9 +235,8 @@ impl Nemesis {
         };
         let Flip { path, offset, before, after, .. } = flip;
         let place = format!("byte {offset} of {}", path.display());
-        let file = self.disk(host)?.directory().join(path);
-        let mut byte = [0];
-        let read = blocking(move || File::open(file)?.read_exact_at(&mut byte, offset).map(|()| byte[0])).await?;
+        let disk = self.disk(host)?;
+        let read = blocking(move || disk.byte(&path, offset)).await?;
         Ok(match read {
             Ok(read) if read == after && (before ^ after).count_ones() == 1 => {
                 Ok(format!("{host}: {place} reads {after:#04x} instead of {before:#04x}"))
@@ -266,8 +259,8 @@ impl Nemesis {
         let mut result = Ok(String::new());
         for _ in 0..ATTEMPTS {
             let disk = self.disk(host)?;
-            let seen = blocking(move || probe(&disk)).await?;
-            result = seen.against(&claimed, healed);
+            let seen = blocking(move || disk.probe()).await?;
+            result = against(&seen, &claimed, healed);
             if result.is_ok() {
                 break;
             }
@@ -308,140 +301,54 @@ impl Nemesis {
     }
 }
 
-/// The file that probes use. Programs don't see it.
-fn probe_file(disk: &Disk) -> PathBuf {
-    disk.directory().join(probe_name())
-}
-
-fn probe_name() -> String {
-    format!("{OWN_PREFIX}-probe")
-}
-
-/// Makes the file that probes use, before anything is wrong.
-pub(crate) fn prepare(disk: &Disk) -> io::Result<()> {
-    fs::write(probe_file(disk), fresh())?;
-    File::open(probe_file(disk))?.sync_all()?;
-    File::open(disk.directory())?.sync_all()
-}
-
-/// Bytes that no probe has written before.
-fn fresh() -> Vec<u8> {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
-    NUMBER.fetch_add(1, Ordering::Relaxed).to_le_bytes().repeat(PROBE / 8)
-}
-
-/// Writes something durable, and something over it that is not. Returns the former, as far as the
-/// disk's other faults let it become durable.
-fn plant(disk: &Disk) -> Result<Vec<u8>, RunError> {
-    let path = probe_file(disk);
-    if let Ok(file) = OpenOptions::new().write(true).open(&path) {
-        // What can't be written or synced now is a fault's doing, and not what is looked for here.
-        let _ = file.write_all_at(&fresh(), 0).and_then(|()| file.sync_data());
-        let _ = file.write_all_at(&fresh(), 0);
+/// What it shows, in words, if it is what these conditions make of a disk; and else what is not.
+fn against(answered: &Calls, claimed: &Conditions, healed: Option<Duration>) -> Result<String, String> {
+    let Conditions { slow, full, read_only, read_error, syncs } = *claimed;
+    let fails = |fails: bool, error: i32| if fails { Err(error) } else { Ok(()) };
+    let write = fails(read_only, libc::EROFS);
+    let mut calls = vec![
+        ("writes", answered.write, write),
+        ("reads", answered.read, fails(read_error, libc::EIO)),
+        ("longer files", answered.grow, write.and(fails(full, libc::ENOSPC))),
+    ];
+    if !read_only {
+        calls.push(("syncs", answered.sync, fails(syncs == Syncs::Fail, libc::EIO)));
     }
-    Ok(disk.durable(Path::new(&probe_name()))?.unwrap_or_default())
-}
-
-/// How one call went: the number of its error.
-type Call = Result<(), i32>;
-
-/// How a disk answered a few calls.
-#[derive(Debug)]
-struct Seen {
-    write: Call,
-    sync: Call,
-    /// Whether what was written is durable after the sync.
-    durable: bool,
-    read: Call,
-    /// Making the file longer.
-    grow: Call,
-    /// How long the quickest of them took.
-    quickest: Duration,
-}
-
-fn probe(disk: &Disk) -> Seen {
-    let path = probe_file(disk);
-    let mut quickest = Duration::MAX;
-    let mut timed = |call: &mut dyn FnMut() -> io::Result<()>| {
-        let began = std::time::Instant::now();
-        let result = call();
-        quickest = quickest.min(began.elapsed());
-        result.map_err(|error| error.raw_os_error().unwrap_or_default())
-    };
-    let written = fresh();
-    let open = || OpenOptions::new().write(true).open(&path);
-    let (write, sync, grow) = match open() {
-        Ok(file) => {
-            let write = timed(&mut || file.write_all_at(&written, 0));
-            let sync = timed(&mut || file.sync_data());
-            let grow = timed(&mut || file.write_all_at(b"more", PROBE as u64));
-            let _ = file.set_len(PROBE as u64);
-            (write, sync, grow)
-        }
-        Err(error) => {
-            let error = Err(error.raw_os_error().unwrap_or_default());
-            (error, Ok(()), error)
-        }
-    };
-    let durable =
-        disk.durable(Path::new(&probe_name())).is_ok_and(|bytes| bytes.is_some_and(|b| b.starts_with(&written)));
-    let read = match File::open(&path) {
-        Ok(file) => timed(&mut || file.read_exact_at(&mut [0; PROBE], 0)),
-        Err(error) => Err(error.raw_os_error().unwrap_or_default()),
-    };
-    Seen { write, sync, durable, read, grow, quickest }
-}
-
-impl Seen {
-    /// What it shows, in words, if it is what these conditions make of a disk; and else what is not.
-    fn against(&self, claimed: &Conditions, healed: Option<Duration>) -> Result<String, String> {
-        let Conditions { slow, full, read_only, read_error, syncs } = *claimed;
-        let fails = |fails: bool, error: i32| if fails { Err(error) } else { Ok(()) };
-        let write = fails(read_only, libc::EROFS);
-        let mut calls = vec![
-            ("writes", self.write, write),
-            ("reads", self.read, fails(read_error, libc::EIO)),
-            ("longer files", self.grow, write.and(fails(full, libc::ENOSPC))),
-        ];
-        if !read_only {
-            calls.push(("syncs", self.sync, fails(syncs == Syncs::Fail, libc::EIO)));
-        }
-        let mut wrong: Vec<String> = calls
-            .iter()
-            .filter(|(_, found, claimed)| found != claimed)
-            .map(|(what, found, _)| format!("{what} {}", outcome(*found)))
-            .collect();
-        if !read_only && self.durable != (syncs == Syncs::Work) {
-            wrong.push(format!("what is synced is {}durable", if self.durable { "" } else { "not " }));
-        }
-        if self.quickest < slow {
-            wrong.push(format!("a call took {:?} only", self.quickest));
-        }
-        if let Some(healed) = healed
-            && slow < healed
-            && self.quickest >= healed
-        {
-            wrong.push(format!("every call still takes {:?} or more", self.quickest));
-        }
-        if !wrong.is_empty() {
-            return Err(wrong.join(", "));
-        }
-        let mut seen: Vec<String> = calls
-            .iter()
-            .filter(|(_, found, _)| found.is_err())
-            .map(|(what, found, _)| format!("{what} {}", outcome(*found)))
-            .collect();
-        if !read_only && syncs == Syncs::Lie {
-            seen.push("syncs succeed and nothing is durable".into());
-        }
-        if !slow.is_zero() {
-            seen.push(format!("every call takes {:?} or more", self.quickest));
-        }
-        if seen.is_empty() {
-            seen.push("writes, syncs and reads work".into());
-        }
-        Ok(seen.join(", "))
+    let mut wrong: Vec<String> = calls
+        .iter()
+        .filter(|(_, found, claimed)| found != claimed)
+        .map(|(what, found, _)| format!("{what} {}", outcome(*found)))
+        .collect();
+    if !read_only && answered.durable != (syncs == Syncs::Work) {
+        wrong.push(format!("what is synced is {}durable", if answered.durable { "" } else { "not " }));
     }
+    if answered.quickest < slow {
+        wrong.push(format!("a call took {:?} only", answered.quickest));
+    }
+    if let Some(healed) = healed
+        && slow < healed
+        && answered.quickest >= healed
+    {
+        wrong.push(format!("every call still takes {:?} or more", answered.quickest));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong.join(", "));
+    }
+    let mut seen: Vec<String> = calls
+        .iter()
+        .filter(|(_, found, _)| found.is_err())
+        .map(|(what, found, _)| format!("{what} {}", outcome(*found)))
+        .collect();
+    if !read_only && syncs == Syncs::Lie {
+        seen.push("syncs succeed and nothing is durable".into());
+    }
+    if !slow.is_zero() {
+        seen.push(format!("every call takes {:?} or more", answered.quickest));
+    }
+    if seen.is_empty() {
+        seen.push("writes, syncs and reads work".into());
+    }
+    Ok(seen.join(", "))
 }
 
 fn outcome(call: Call) -> String {

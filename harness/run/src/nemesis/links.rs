@@ -1,25 +1,23 @@
-//! Faults of links: rules of the fabric, and probes that show them.
+//! Faults of links: the rules that they amount to, and probes that show them.
 //!
 //! Three things are looked at. Small probes over all links tell those that are cut from those that
 //! are open, and how long a frame takes. Volleys of numbered datagrams over a fault's own links show
-//! what becomes of many ([`evidence`]). TCP connections made before show that they are reset
-//! ([`connections`]). What another fault hides (nothing is lost on a link that is cut) can't be
-//! measured; then it must be the fabric's own word that the rule is there.
+//! what becomes of many ([`evidence`]). TCP connections made before show that they are reset. What
+//! another fault hides (nothing is lost on a link that is cut) can't be
+//! measured; then it must be the word of whoever carries the frames that the rule is there.
 
-mod connections;
 mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use duress_fabric::{Counters, Rule, Shots, Volley};
+use duress_backend::links::{Connection, Counters, Link, Links, Probed, Rule, Shots, Volley};
 use duress_fault::{LinkHarm, Resolved};
-use duress_history::{Host, Stage};
+use duress_history::Stage;
 
 use super::{Found, InForce, Nemesis, blocking};
 use crate::RunError;
-use connections::Connection;
 use evidence::{SILENCE, harmed, is_hidden, judge, passes_probes, quickest, rule_of, shots, slowest};
 
 /// How often a measurement that contradicts the claim is repeated before it is believed: on a
@@ -28,14 +26,12 @@ const ATTEMPTS: usize = 4;
 /// So many links get volleys or connections; of more, as many evenly spread ones.
 const LOOKED_AT: usize = 24;
 
-type Link = (Host, Host);
-
 /// What is in force on links.
 #[derive(Default)]
 pub(super) struct Force {
     harms: BTreeMap<Link, Vec<LinkHarm>>,
     /// Made before connections are reset, to see it happen.
-    connections: Mutex<Vec<Connection>>,
+    connections: Mutex<Vec<Box<dyn Connection>>>,
 }
 
 impl Force {
@@ -96,31 +92,25 @@ impl Nemesis {
         self.set_rules(&force.links, &resolved.links)
     }
 
-    /// Makes links do what is in force on them, all at the same moment.
-    fn set_rules(&self, force: &Force, changed: &BTreeSet<Link>) -> Result<(), RunError> {
-        let links = self.cluster.local.links();
-        let mut rules = Vec::new();
-        for link in changed {
-            let (Some(from), Some(to)) = (links.port(&link.0), links.port(&link.1)) else {
-                return Err(RunError::Harness(format!("there is no link {} -> {}", link.0, link.1)));
-            };
-            rules.push((duress_fabric::Link { from, to }, force.rule(link)));
-        }
-        links.set_many(&rules);
-        Ok(())
+    fn links(&self) -> Result<&dyn Links, RunError> {
+        Ok(self.cluster.site.links().map_err(duress_backend::Error::from)?)
     }
 
-    /// What the fabric says of a link.
-    fn fabric_link(&self, (from, to): &Link) -> Option<(Rule, Counters)> {
-        let links = self.cluster.local.links();
-        let (from, to) = (links.port(from)?, links.port(to)?);
-        Some((links.rule(from, to), links.counters(from, to)))
+    /// Makes links do what is in force on them, all at the same moment.
+    fn set_rules(&self, force: &Force, changed: &BTreeSet<Link>) -> Result<(), RunError> {
+        let rules: Vec<_> = changed.iter().map(|link| (link.clone(), force.rule(link))).collect();
+        Ok(self.links()?.set(&rules)?)
+    }
+
+    /// What the site says of a link.
+    fn look(&self, link: &Link) -> Option<(Rule, Counters)> {
+        self.links().ok()?.look(std::slice::from_ref(link)).ok()?.pop()
     }
 
     /// Frames of a fault's links so far that were harmed in its way; none for a fault of hosts.
     pub(super) fn harmed_frames(&self, resolved: &Resolved) -> u64 {
         let duress_fault::Effect::Links(harm) = resolved.effect else { return 0 };
-        let counted = |link| self.fabric_link(link).map_or(0, |(_, counters)| harmed(&harm, &counters));
+        let counted = |link| self.look(link).map_or(0, |(_, counters)| harmed(&harm, &counters));
         resolved.links.iter().map(counted).sum()
     }
 
@@ -197,7 +187,11 @@ impl Nemesis {
                     LinkHarm::Cut => {}
                     LinkHarm::Reset => {
                         let made = self.connect(open_links(resolved, &force.links)).await?;
-                        found.wrong.extend(made.into_iter().filter_map(|made| made.and_then(Connection::carry).err()));
+                        found
+                            .wrong
+                            .extend(made.into_iter().filter_map(|made| {
+                                made.and_then(|made| made.carry().map_err(|e| e.to_string())).err()
+                            }));
                     }
                     _ => found.wrong.extend(self.wrong_volley(resolved, force).await?),
                 }
@@ -211,7 +205,7 @@ impl Nemesis {
 
     /// What is wrong with the rules that the fabric has for a fault's links.
     fn wrong_rules(&self, resolved: &Resolved, force: &Force) -> Vec<String> {
-        let is_set = |link: &Link| self.fabric_link(link).is_some_and(|(rule, _)| rule == force.rule(link));
+        let is_set = |link: &Link| self.look(link).is_some_and(|(rule, _)| rule == force.rule(link));
         let unset = resolved.links.iter().filter(|link| !is_set(link));
         unset.map(|(from, to)| format!("the fabric has another rule for the link {from} -> {to}")).collect()
     }
@@ -231,7 +225,9 @@ impl Nemesis {
             found.seen.push(format!("{} links have the rule, which other faults hide", resolved.links.len()));
             return Ok(false);
         }
-        let reset = |all: Vec<Connection>| all.into_iter().filter_map(|one| one.see_reset().err()).collect::<Vec<_>>();
+        let reset = |all: Vec<Box<dyn Connection>>| {
+            all.into_iter().filter_map(|one| one.see_reset().err().map(|e| e.to_string())).collect::<Vec<_>>()
+        };
         found.wrong.extend(blocking(move || reset(connections)).await?);
         found.figures.insert("connections_reset".into(), count as f64);
         found.seen.push(format!("{count} connections were reset at both ends"));
@@ -280,19 +276,20 @@ impl Nemesis {
     async fn fire(self: &Arc<Self>, links: Vec<Link>, shots: Vec<Shots>) -> Result<Vec<Vec<Volley>>, RunError> {
         let nemesis = self.clone();
         blocking(move || {
-            let prober = nemesis.cluster.local.prober();
-            let place = |host: &Host| prober.hosts().iter().position(|name| name == host);
-            let places: Vec<(usize, usize)> =
-                links.iter().filter_map(|(from, to)| Some((place(from)?, place(to)?))).collect();
-            shots.iter().map(|shots| prober.volley(&places, shots)).collect()
+            let site = nemesis.links()?;
+            shots.iter().map(|shots| Ok(site.volley(&links, shots)?)).collect()
         })
-        .await
+        .await?
     }
 
     /// Makes a connection over each of these links.
-    async fn connect(self: &Arc<Self>, links: Vec<Link>) -> Result<Vec<Result<Connection, String>>, RunError> {
+    async fn connect(self: &Arc<Self>, links: Vec<Link>) -> Result<Vec<Result<Box<dyn Connection>, String>>, RunError> {
         let nemesis = self.clone();
-        blocking(move || links.iter().map(|link| connections::connect(&nemesis.cluster.local, link)).collect()).await
+        let connect = move || {
+            let site = nemesis.links()?;
+            Ok(links.iter().map(|link| site.connect(link).map_err(|e| e.to_string())).collect())
+        };
+        blocking(connect).await?
     }
 
     /// Probes every link against what is in force.
@@ -301,7 +298,7 @@ impl Nemesis {
         let rules = Arc::new(force.rules());
         for _ in 0..ATTEMPTS {
             let (nemesis, rules) = (self.clone(), rules.clone());
-            measured = blocking(move || nemesis.probe_links(&rules)).await?;
+            measured = blocking(move || nemesis.probe_links(&rules)).await??;
             if measured.wrong.is_empty() {
                 break;
             }
@@ -309,30 +306,26 @@ impl Nemesis {
         Ok(measured)
     }
 
-    fn probe_links(&self, rules: &BTreeMap<Link, Rule>) -> LinksMeasured {
-        let hosts: Vec<&Host> = self.cluster.node_names.iter().chain(&self.cluster.client_names).collect();
+    fn probe_links(&self, rules: &BTreeMap<Link, Rule>) -> Result<LinksMeasured, RunError> {
         let longest = rules.values().map(slowest).max().unwrap_or_default();
-        let matrix = self.cluster.local.prober().matrix(SILENCE + longest);
         let mut measured = LinksMeasured::default();
-        for from in 0..hosts.len() {
-            for to in (0..hosts.len()).filter(|to| *to != from) {
-                let reached = matrix.reached(from, to);
-                *(if reached { &mut measured.arrived } else { &mut measured.silent }) += 1;
-                let (a, b) = (hosts[from], hosts[to]);
-                let rule = rules.get(&(a.clone(), b.clone())).copied().unwrap_or(Rule::OPEN);
-                if passes_probes(&rule).is_some_and(|expected| expected != reached) {
-                    let claim = if reached { "carries frames though it is cut" } else { "is silent though it is open" };
-                    measured.wrong.push(format!("link {a} -> {b} {claim}"));
-                }
-                if let Some(latency) = matrix.latency(from, to)
-                    && latency < quickest(&rule)
-                {
-                    let delay = quickest(&rule);
-                    measured.wrong.push(format!("link {a} -> {b} takes {latency:?}, less than its delay of {delay:?}"));
-                }
+        for Probed { link, latency } in self.links()?.probe(SILENCE + longest)? {
+            let reached = latency.is_some();
+            *(if reached { &mut measured.arrived } else { &mut measured.silent }) += 1;
+            let rule = rules.get(&link).copied().unwrap_or(Rule::OPEN);
+            let (a, b) = link;
+            if passes_probes(&rule).is_some_and(|expected| expected != reached) {
+                let claim = if reached { "carries frames though it is cut" } else { "is silent though it is open" };
+                measured.wrong.push(format!("link {a} -> {b} {claim}"));
+            }
+            if let Some(latency) = latency
+                && latency < quickest(&rule)
+            {
+                let delay = quickest(&rule);
+                measured.wrong.push(format!("link {a} -> {b} takes {latency:?}, less than its delay of {delay:?}"));
             }
         }
-        measured
+        Ok(measured)
     }
 }
 

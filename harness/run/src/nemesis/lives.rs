@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use duress_deploy::ProcessState;
+use duress_backend::ProcessState;
+use duress_conductor::Order;
 use duress_history::Host;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,29 +36,19 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    /// Begins: the first life ends at once. `held` is how many other faults hold the node down.
-    pub(super) fn start(cluster: Arc<Cluster>, host: Host, node: usize, every: Duration, held: usize) -> Lives {
+    /// Begins: the first life ends at once, and the conductor says when the next does. `held` is how
+    /// many other faults hold the node down.
+    pub(super) fn start(cluster: Arc<Cluster>, fault: u64, host: Host, node: usize, held: usize) -> Lives {
         let shared = Arc::new(Shared { held: Mutex::new(held), ..Shared::default() });
         let theirs = shared.clone();
         let task = tokio::spawn(async move {
             let mut over = theirs.over.subscribe();
-            while !*over.borrow() {
-                let alive = cluster.is_up(node);
-                let victim = cluster.clone();
-                blocking(move || victim.kill_node(node)).await??;
-                if alive && cluster.process_state(&host) == ProcessState::Gone {
-                    theirs.ended.fetch_add(1, Ordering::Relaxed);
+            loop {
+                strike(&cluster, &host, node, &theirs).await?;
+                if !next(&cluster, fault, node, &mut over).await {
+                    return Ok(());
                 }
-                {
-                    let held = theirs.held.lock().unwrap_or_else(PoisonError::into_inner);
-                    if *held == 0 && !*over.borrow() {
-                        cluster.start_node(node)?;
-                    }
-                }
-                // Until its time, or the loop, is over.
-                let _ = tokio::time::timeout(every, over.wait_for(|over| *over)).await;
             }
-            Ok(())
         });
         Lives { shared, task }
     }
@@ -89,4 +80,29 @@ impl Lives {
         ended.unwrap_or_else(|e| Err(RunError::Harness(format!("a crash loop's task died: {e}"))))?;
         Ok(self.shared.ended.load(Ordering::Relaxed))
     }
+}
+
+/// Ends a life, and begins another.
+async fn strike(cluster: &Arc<Cluster>, host: &Host, node: usize, shared: &Shared) -> Result<(), RunError> {
+    let alive = cluster.is_up(node);
+    let victim = cluster.clone();
+    blocking(move || victim.kill_node(node)).await??;
+    if alive && cluster.process_state(host) == ProcessState::Gone {
+        shared.ended.fetch_add(1, Ordering::Relaxed);
+    }
+    let held = shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+    if *held == 0 && !*shared.over.borrow() { cluster.start_node(node) } else { Ok(()) }
+}
+
+/// Waits until the conductor has the fault strike again; false if it doesn't any more. Not by the
+/// nemesis' own clock: that stands still while another fault is measured.
+async fn next(cluster: &Cluster, fault: u64, node: usize, over: &mut watch::Receiver<bool>) -> bool {
+    let conducting = &cluster.conducting;
+    let waits = conducting.ask(|conductor, now| conductor.struck(fault, node, now));
+    let [Order::Wait { at, wake }] = waits[..] else { return false };
+    tokio::select! {
+        () = tokio::time::sleep_until(conducting.moment(at)) => {}
+        _ = over.wait_for(|over| *over) => return false,
+    }
+    !conducting.ask(|conductor, _| conductor.wake(wake)).is_empty()
 }

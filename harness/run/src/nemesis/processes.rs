@@ -2,17 +2,16 @@
 //! kernel shows of that.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_deploy::{ProcessState, Resource};
+use duress_backend::{Knocked, ProcessState, Resource};
 use duress_fault::{HostHarm, Resolved, Share};
 use duress_history::{Host, Stage};
 use tokio::time::Instant;
 
 use super::lives::Lives;
-use super::slow::{self, Slow};
+use super::slow;
 use super::{Found, InForce, Nemesis, READY, blocking, release};
 use crate::RunError;
 
@@ -20,8 +19,6 @@ use crate::RunError;
 const KNOCKS: u32 = 4;
 /// So long after a limit was lifted the end of a node is still that fault's doing.
 const LAST_WORDS: Duration = Duration::from_millis(20);
-/// How long a connection is waited for, to be made and to be taken in.
-const KNOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How often a measurement that contradicts the claim is repeated before it is believed: on a
 /// busy machine a slice of time may come late.
 const ATTEMPTS: usize = 4;
@@ -33,11 +30,19 @@ const MAX_SPARE: u32 = 64;
 pub(super) struct Force {
     paused: BTreeMap<Host, usize>,
     crashed: BTreeMap<Host, usize>,
-    slowed: BTreeMap<Host, (Vec<Share>, Option<Slow>)>,
+    slowed: BTreeMap<Host, Slowed>,
     looping: BTreeMap<Host, Lives>,
     limited: BTreeMap<(Host, Resource), Vec<Limited>>,
     /// Of each host, what the last fault that ended had done.
     ended: BTreeMap<Host, Ended>,
+}
+
+/// What faults leave a host of the time.
+#[derive(Default)]
+struct Slowed {
+    shares: Vec<Share>,
+    /// Whether it is more than claimed.
+    real: bool,
 }
 
 /// What a fault did while it was in force.
@@ -70,7 +75,7 @@ impl Force {
 
     /// The share of its time for which a host runs.
     fn share(&self, host: &Host) -> Share {
-        self.slowed.get(host).and_then(|(shares, _)| shares.iter().min().copied()).unwrap_or(Share::ALL)
+        self.slowed.get(host).and_then(|slowed| slowed.shares.iter().min().copied()).unwrap_or(Share::ALL)
     }
 }
 
@@ -91,15 +96,16 @@ impl Nemesis {
         force: &mut super::Force,
         real: bool,
     ) -> Result<(), RunError> {
+        let applying = force.applying;
         let force = &mut force.processes;
         for host in &resolved.hosts {
             match harm {
-                HostHarm::Slow(share) => self.slow(host, share, force, real)?,
-                HostHarm::CrashLoop { every } => {
+                HostHarm::Slow(share) => self.slow(host, share, force, real).await?,
+                HostHarm::CrashLoop { .. } => {
                     let node = self.node(host)?;
                     let held = force.crashed.get(host).copied().unwrap_or_default();
                     if real && !force.looping.contains_key(host) {
-                        let lives = Lives::start(self.cluster.clone(), host.clone(), node, every, held);
+                        let lives = Lives::start(self.cluster.clone(), applying, host.clone(), node, held);
                         force.looping.insert(host.clone(), lives);
                     }
                 }
@@ -188,33 +194,33 @@ impl Nemesis {
         self.cluster.start_node(self.node(host)?)
     }
 
-    fn slow(&self, host: &Host, share: Share, force: &mut Force, real: bool) -> Result<(), RunError> {
-        let (shares, slow) = force.slowed.entry(host.clone()).or_default();
-        shares.push(share);
-        let least = shares.iter().min().copied().unwrap_or(share);
-        match slow {
-            Some(slow) => slow.set(least),
-            None if real => *slow = Some(Slow::start(self.cluster.clone(), host.clone(), least)?),
-            None => {}
-        }
-        Ok(())
+    async fn slow(&self, host: &Host, share: Share, force: &mut Force, real: bool) -> Result<(), RunError> {
+        let slowed = force.slowed.entry(host.clone()).or_default();
+        slowed.shares.push(share);
+        slowed.real |= real;
+        self.set_share(host, slowed).await
     }
 
     async fn quicken(&self, host: &Host, share: Share, force: &mut Force) -> Result<(), RunError> {
-        let Some((shares, slow)) = force.slowed.get_mut(host) else { return Ok(()) };
-        if let Some(at) = shares.iter().position(|other| *other == share) {
-            shares.swap_remove(at);
+        let Some(slowed) = force.slowed.get_mut(host) else { return Ok(()) };
+        if let Some(at) = slowed.shares.iter().position(|other| *other == share) {
+            slowed.shares.swap_remove(at);
         }
-        if let Some(least) = shares.iter().min() {
-            if let Some(slow) = slow {
-                slow.set(*least);
-            }
+        let result = self.set_share(host, slowed).await;
+        if slowed.shares.is_empty() {
+            force.slowed.remove(host);
+        }
+        result
+    }
+
+    /// Lets a host run for the least of the shares that it is left, or freely.
+    async fn set_share(&self, host: &Host, slowed: &Slowed) -> Result<(), RunError> {
+        if !slowed.real {
             return Ok(());
         }
-        if let Some((_, Some(slow))) = force.slowed.remove(host) {
-            blocking(move || slow.stop()).await?;
-        }
-        Ok(())
+        let slowness = slowed.shares.iter().min().map(|share| slow::slowness(*share));
+        let (cluster, host) = (self.cluster.clone(), host.clone());
+        blocking(move || cluster.set_slowness(&host, slowness)).await?
     }
 
     fn limit(
@@ -338,8 +344,8 @@ impl Nemesis {
     async fn measure_shares(self: &Arc<Self>, hosts: &[Host], force: &Force) -> Found {
         let mut found = Found::default();
         for _ in 0..ATTEMPTS {
-            let (cluster, watched) = (self.cluster.clone(), hosts.to_vec());
-            let watched = match blocking(move || slow::watch(&cluster, &watched)).await {
+            let processes: Vec<_> = hosts.iter().map(|host| self.cluster.process(host)).collect();
+            let watched = match blocking(move || slow::watch(&processes)).await {
                 Ok(watched) => watched,
                 Err(e) => return Found { wrong: vec![e.to_string()], ..Found::default() },
             };
@@ -354,7 +360,7 @@ impl Nemesis {
                 let (stopped, used) = (seen.stopped * 100.0, seen.used * 100.0);
                 let words =
                     format!("{host} was stopped in {stopped:.0} % of the looks, and used {used:.0} % of a processor");
-                found.claim((words, seen.fits(force.share(host))));
+                found.claim((words, slow::fits(&seen, force.share(host))));
             }
             if found.wrong.is_empty() {
                 break;
@@ -418,9 +424,10 @@ impl Nemesis {
         if limit != claimed || resource != Resource::Descriptors || spare > MAX_SPARE.into() {
             return (claim, limit == claimed);
         }
-        let (nemesis, name) = (self.clone(), host.clone());
-        match blocking(move || nemesis.knock(&name, spare as u32 + KNOCKS)).await.and_then(|knocked| knocked) {
-            Ok((tried, waiting)) => {
+        let Some(process) = self.cluster.process(host) else { return (claim, false) };
+        let knocked = blocking(move || Ok(process.knock(spare as u32 + KNOCKS)?)).await;
+        match knocked.and_then(|knocked| knocked) {
+            Ok(Knocked { tried, waiting }) => {
                 found.figure("connections_waiting", host, f64::from(waiting));
                 (format!("{claim}; of {tried} connections to it {waiting} were not taken in"), waiting > 0)
             }
@@ -433,28 +440,6 @@ impl Nemesis {
             Some(process) => (process.limit(resource).ok(), process.used(resource).ok()),
             None => (None, None),
         })
-    }
-
-    /// Connects to a node so often, from its own host, and counts what it doesn't take in; blocks.
-    fn knock(&self, host: &Host, often: u32) -> Result<(u32, u32), RunError> {
-        let cluster = &self.cluster;
-        let used = || cluster.with_process(host, |process| process?.used(Resource::Descriptors).ok());
-        let address = cluster.with_process(host, |process| process?.listening().ok()?.last().copied());
-        let (Some(address), Some(before)) = (address, used()) else {
-            return Err(RunError::Harness(format!("{host} listens nowhere")));
-        };
-        let connect = || TcpStream::connect_timeout(&address.into(), KNOCK_PATIENCE);
-        let knock = || (0..often).map(|_| connect()).collect::<std::io::Result<Vec<_>>>();
-        let connections = cluster.local.in_host(host, knock)??;
-        // What is taken in is so at once, or not before others are closed.
-        let deadline = std::time::Instant::now() + KNOCK_PATIENCE;
-        let mut taken = 0;
-        while taken < u64::from(often) && std::time::Instant::now() < deadline {
-            std::thread::sleep(KNOCK_PATIENCE / 50);
-            taken = taken.max(used().unwrap_or(before).saturating_sub(before));
-        }
-        drop(connections);
-        Ok((often, often.saturating_sub(taken as u32)))
     }
 }
 

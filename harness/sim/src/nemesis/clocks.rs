@@ -7,7 +7,7 @@ use duress_history::{Host, Stage};
 
 use super::Measured;
 use crate::clock::Clock;
-use crate::state::{InForce, Running};
+use crate::state::Running;
 
 /// A second, in nanoseconds: over which rates are measured.
 const SECOND: u64 = 1_000_000_000;
@@ -62,8 +62,7 @@ impl Running<'_> {
     /// What a host's clocks show, against what is claimed of them; in figures, too.
     pub(super) fn measure_clocks(
         &self,
-        one: &InForce,
-        (clocks, change): (Clocks, ClockChange),
+        clocks: Clocks,
         host: usize,
         stage: Stage,
         figures: &mut Measured,
@@ -74,10 +73,7 @@ impl Running<'_> {
             None => (&self.plan.nodes[host], &self.s.nodes[host].clock),
             Some(client) => (&self.plan.clients[client], &self.s.hosts[client].clock),
         };
-        let mut in_force = self.changes_of(name);
-        if stage == Stage::Start && one.resolved.hosts.contains(name) {
-            in_force.push((clocks, change));
-        }
+        let in_force = self.changes_of(name);
         let (mut words, mut well) = (Vec::new(), true);
         for hand in Hand::of(clocks) {
             let on: Vec<ClockChange> =
@@ -112,9 +108,10 @@ impl Running<'_> {
         (words.join(", "), well)
     }
 
-    /// What is in force on a host's clocks, and not being healed.
+    /// What is in force on a host's clocks.
     fn changes_of(&self, host: &Host) -> Vec<(Clocks, ClockChange)> {
-        let others = self.s.in_force.iter().filter(|one| !one.healing && one.resolved.hosts.contains(host));
+        let others =
+            self.s.conductor.in_force().iter().filter(|one| one.is_standing() && one.resolved.hosts.contains(host));
         others
             .filter_map(|one| match one.resolved.effect {
                 Effect::Hosts(HostHarm::Clock { clocks, change }) => Some((clocks, change)),

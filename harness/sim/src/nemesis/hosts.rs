@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::InForce;
 use duress_fault::{DiskHarm, HostHarm, Share};
 use duress_history::{Host, Stage};
 
@@ -9,7 +10,7 @@ use super::Measured;
 use crate::event::Event;
 use crate::host::least;
 use crate::node::Death;
-use crate::state::{InForce, Running, about};
+use crate::state::{Running, about};
 
 impl Running<'_> {
     /// Does to one host what a fault does.
@@ -126,7 +127,7 @@ impl Running<'_> {
         };
         let start = stage == Stage::Start;
         match harm {
-            HostHarm::Clock { clocks, change } => self.measure_clocks(one, (clocks, change), host, stage, figures),
+            HostHarm::Clock { clocks, .. } => self.measure_clocks(clocks, host, stage, figures),
             HostHarm::Slow(share) if host < nodes => {
                 let gets = least(&self.s.nodes[host].slow);
                 (format!("{name} runs for {gets} of the time"), !start || gets <= share)
@@ -168,7 +169,7 @@ impl Running<'_> {
         };
         let restarted = stage == Stage::End && harm != HostHarm::Stop && node.crashed_by == 0;
         if restarted && node.up() {
-            let took = Duration::from_nanos(self.s.now - one.healed_at);
+            let took = Duration::from_nanos(self.s.now - one.undone_at);
             let place = match harm {
                 HostHarm::NewAddress => format!(" at its address no. {}", node.moves + 1),
                 _ => String::new(),
@@ -181,7 +182,7 @@ impl Running<'_> {
             (true, false) => "running",
         };
         let expected =
-            match (node.crashed_by > 0 || node.down_by.is_some() || node.halted || node.starting, node.paused_by > 0) {
+            match (node.crashed_by > 0 || self.is_shut_off(host) || node.halted || node.starting, node.paused_by > 0) {
                 (true, _) => "gone",
                 (false, true) => "stopped",
                 (false, false) => "running",

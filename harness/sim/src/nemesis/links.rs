@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::{Found, InForce};
 use duress_fault::{Checksum, LinkHarm, Resolved, Shape, Share};
 use duress_history::{Host, Stage};
 use smol_str::SmolStr;
@@ -9,7 +10,7 @@ use smol_str::SmolStr;
 use super::Measured;
 use crate::harms::Fate;
 use crate::plan::nanos;
-use crate::state::{InForce, Running};
+use crate::state::Running;
 
 /// Packets sent along each link of a fault to see what it does, and the size of most of them.
 const PROBES: u64 = 400;
@@ -98,7 +99,7 @@ impl Running<'_> {
     }
 
     /// Sends probes along each of the fault's links.
-    pub(super) fn measure_links(&mut self, one: &InForce, harm: LinkHarm, stage: Stage) -> (bool, String, Measured) {
+    pub(super) fn measure_links(&mut self, one: &InForce, harm: LinkHarm, stage: Stage) -> Found {
         let mut wrong = Vec::new();
         let (mut silent, mut arrived) = (0, 0);
         let links = self.links_of(&one.resolved);
@@ -118,8 +119,7 @@ impl Running<'_> {
                 wrong.push(format!("link {from} -> {to} is delayed by {:?} only", Duration::from_nanos(delayed)));
             }
         }
-        let met = self.probe_links(&links, harm);
-        let harmed = self.harmed_on(&links) - one.harmed_before;
+        let harmed = self.harmed_on(&links) - self.s.harmed_before.get(&one.number).copied().unwrap_or_default();
         let mut measured = Measured::new();
         for (name, figure) in [
             ("links", links.len() as u64),
@@ -130,9 +130,11 @@ impl Running<'_> {
             measured.insert(SmolStr::new_static(name), figure as f64);
         }
         let mut seen = String::new();
-        if stage == Stage::Start
-            && let Some((good, words)) = judge(harm, &met, links.len() as u64, silent > 0)
-        {
+        // A cut and a delay that is the same for all show without; nobody looks at probes at the end.
+        let by_probes = !matches!(harm, LinkHarm::Cut | LinkHarm::Delay { shape: Shape::Constant, .. });
+        if stage == Stage::Start && by_probes {
+            let met = self.probe_links(&links, harm);
+            let (good, words) = judge(harm, &met, links.len() as u64, silent > 0);
             measured.insert(SmolStr::new_static("datagrams_sent"), met.sent as f64);
             measured.insert(
                 SmolStr::new_static("datagrams_arrived"),
@@ -143,21 +145,21 @@ impl Running<'_> {
             }
             seen = format!(", {words}");
         }
-        let proven = wrong.is_empty();
         let word = if harm == LinkHarm::Cut { "dropped" } else { "harmed" };
-        let what = match (proven, stage) {
-            (false, _) => wrong.join(", "),
-            (true, Stage::Start) => format!("probes: {silent} links silent, {arrived} open, all as claimed{seen}"),
-            (true, Stage::End) => format!("probes: the links carry frames again; {harmed} frames were {word}"),
+        let what = match stage {
+            Stage::Start => format!("probes: {silent} links silent, {arrived} open, all as claimed{seen}"),
+            Stage::End => format!("probes: the links carry frames again; {harmed} frames were {word}"),
         };
-        (proven, what, measured)
+        Found { wrong, seen: vec![what], figures: measured }
     }
 
     fn cut_by_another(&self, from: usize, to: usize) -> bool {
         let cut = duress_fault::Effect::Links(LinkHarm::Cut);
-        self.s.in_force.iter().filter(|other| other.resolved.effect == cut && !other.healing).any(|other| {
-            other.resolved.links.iter().any(|(a, b)| self.host(a) == Some(from) && self.host(b) == Some(to))
-        })
+        let names = self.plan.nodes.iter().chain(&self.plan.clients);
+        let [Some(from), Some(to)] = [from, to].map(|host| names.clone().nth(host).cloned()) else { return false };
+        let link = (from, to);
+        let cuts = |other: &InForce| other.resolved.effect == cut && other.is_standing();
+        self.s.conductor.in_force().iter().any(|other| cuts(other) && other.resolved.links.contains(&link))
     }
 
     /// What packets along these links would meet at this moment.
@@ -189,18 +191,18 @@ fn probes(share: Share) -> u64 {
     (20_000_000 / u64::from(share.parts().max(1))).clamp(PROBES, 20_000)
 }
 
-/// Whether what probes met is what a harm does, in words; nothing if it shows otherwise.
-fn judge(harm: LinkHarm, met: &Met, links: u64, silent: bool) -> Option<(bool, String)> {
+/// Whether what probes met is what a harm does, in words.
+fn judge(harm: LinkHarm, met: &Met, links: u64, silent: bool) -> (bool, String) {
     let sent = met.sent;
     let share = |count: u64, share: Share, what: &str| {
         let (all, p) = (sent as f64, share.of_one());
         let off = (count as f64 - all * p).abs();
         // Others may harm the same link, so that more are.
         let good = count > 0 && (off <= 5.0 * (all * p * (1.0 - p)).sqrt() + 3.0 || count as f64 > all * p);
-        Some((good, format!("{count} of {sent} datagrams {what}")))
+        (good, format!("{count} of {sent} datagrams {what}"))
     };
     match harm {
-        LinkHarm::Cut | LinkHarm::Delay { shape: Shape::Constant, .. } => None,
+        LinkHarm::Cut => (silent, "the links were cut".to_owned()),
         LinkHarm::Loss(of) => share(met.lost, of, "were lost"),
         LinkHarm::Corrupt { share: of, checksum: Checksum::Wrong } => share(met.lost, of, "didn't arrive whole"),
         LinkHarm::Corrupt { share: of, checksum: Checksum::Right } => share(met.damaged, of, "arrived damaged"),
@@ -209,21 +211,19 @@ fn judge(harm: LinkHarm, met: &Met, links: u64, silent: bool) -> Option<(bool, S
         LinkHarm::Delay { jitter, .. } => {
             let (least, most) = met.later.unwrap_or_default();
             let [least, most] = [least, most].map(Duration::from_nanos);
-            Some((jitter.is_zero() || most > least, format!("datagrams took {least:?} to {most:?} longer")))
+            (jitter.is_zero() || most > least, format!("datagrams took {least:?} to {most:?} longer"))
         }
         LinkHarm::Bandwidth { .. } => {
             let (least, _) = met.later.unwrap_or_default();
             let words = format!("datagrams of {SIZE} bytes took at least {:?} longer", Duration::from_nanos(least));
-            Some((least > 0 || met.lost == sent, words))
+            (least > 0 || met.lost == sent, words)
         }
         LinkHarm::BlackHole { .. } => {
             let words =
                 format!("on {} of {links} links small datagrams arrived and large ones didn't", met.black_holes);
-            Some((met.black_holes > 0, words))
+            (met.black_holes > 0, words)
         }
-        LinkHarm::Reset => {
-            Some((met.reset == sent, format!("{} of {sent} segments were answered by resets", met.reset)))
-        }
-        LinkHarm::Flap { .. } => Some((silent, "the links were cut at first".to_owned())),
+        LinkHarm::Reset => (met.reset == sent, format!("{} of {sent} segments were answered by resets", met.reset)),
+        LinkHarm::Flap { .. } => (silent, "the links were cut at first".to_owned()),
     }
 }

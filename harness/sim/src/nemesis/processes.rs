@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use duress_conductor::InForce;
 use duress_fault::{Effect, HostHarm, SLICE};
 use duress_history::Stage;
 use smol_str::format_smolstr;
@@ -13,7 +14,7 @@ use crate::event::Event;
 use crate::host::role_name;
 use crate::node::Death;
 use crate::plan::nanos;
-use crate::state::{InForce, Running};
+use crate::state::Running;
 
 /// How long a slice of the processor's time is.
 const SLICE_NANOS: u64 = SLICE.as_nanos() as u64;
@@ -23,13 +24,12 @@ impl Running<'_> {
     pub(super) fn strike_process(&mut self, fault: u64, node: u16, harm: HostHarm) {
         let wants = &mut self.s.nodes[usize::from(node)].wants;
         match harm {
-            HostHarm::CrashLoop { every } => {
+            HostHarm::CrashLoop { .. } => {
                 if wants.loops.is_empty() {
                     wants.looped = 0;
                 }
                 wants.loops.push(fault);
-                self.ends_life(node);
-                self.after(nanos(every), Event::Again { fault, host: node });
+                self.ends_life(fault, node);
             }
             HostHarm::Memory { .. } => {
                 wants.starving.push(fault);
@@ -76,13 +76,9 @@ impl Running<'_> {
 
     /// A fault strikes a host once more, if it is still in force.
     pub(crate) fn strikes_again(&mut self, fault: u64, host: u16) {
-        let in_force = self.s.in_force.iter().find(|one| one.number == fault && !one.healing);
+        let in_force = self.s.conductor.fault(fault).filter(|one| one.is_standing());
         let Some(Effect::Hosts(harm)) = in_force.map(|one| one.resolved.effect) else { return };
         match harm {
-            HostHarm::CrashLoop { every } => {
-                self.ends_life(host);
-                self.after(nanos(every), Event::Again { fault, host });
-            }
             HostHarm::Memory { .. } => self.starves(host),
             HostHarm::Slow(_) => {
                 let Some(client) = usize::from(host).checked_sub(self.plan.nodes.len()) else { return };
@@ -90,9 +86,9 @@ impl Running<'_> {
                 // Of several such faults the first one tells when its turns are.
                 let slows = |one: &&InForce| {
                     let slow = matches!(one.resolved.effect, Effect::Hosts(HostHarm::Slow(_)));
-                    slow && !one.healing && one.resolved.hosts.contains(name)
+                    slow && one.is_standing() && one.resolved.hosts.contains(name)
                 };
-                match self.s.in_force.iter().find(slows).is_some_and(|first| first.number == fault) {
+                match self.s.conductor.in_force().iter().find(slows).is_some_and(|first| first.number == fault) {
                     true => self.slow_client(fault, client),
                     false => self.after(SLICE_NANOS, Event::Again { fault, host }),
                 }
@@ -102,7 +98,7 @@ impl Running<'_> {
     }
 
     /// A crash loop ends a life of a node, and begins another.
-    fn ends_life(&mut self, node: u16) {
+    pub(super) fn ends_life(&mut self, fault: u64, node: u16) {
         let state = &mut self.s.nodes[usize::from(node)];
         if state.up() || state.starting {
             state.wants.looped += 1;
@@ -113,6 +109,8 @@ impl Running<'_> {
         }
         // Those who wait for its earlier start needn't any longer.
         self.node_is_back(node, true);
+        let orders = self.s.conductor.struck(fault, node.into(), self.s.now);
+        self.follow(orders);
     }
 
     /// A node wants more memory than it may have.
@@ -147,7 +145,7 @@ impl Running<'_> {
             }
             (HostHarm::CrashLoop { .. }, Stage::End) => {
                 figures.insert(format_smolstr!("lives_{name}"), wants.looped as f64);
-                let back = node.up() || node.starting || node.crashed_by > 0 || node.down_by.is_some();
+                let back = node.up() || node.starting || node.crashed_by > 0 || self.is_shut_off(host);
                 (format!("{name} was killed {} times", wants.looped), back && wants.looped >= 2)
             }
             (HostHarm::Memory { headroom }, Stage::Start) => {
@@ -165,6 +163,11 @@ impl Running<'_> {
             }
             _ => return None,
         })
+    }
+
+    /// Whether the cluster itself has shut a node off, or it has ended by itself.
+    pub(super) fn is_shut_off(&self, node: usize) -> bool {
+        self.s.conductor.down_by(node).is_some()
     }
 
     fn measure_slow_client(&self, harm: HostHarm, host: usize, stage: Stage) -> Option<(String, bool)> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use duress_fabric::{ALL, Counters, Rule, Shape, Shots, Volley};
-use duress_fault::{Checksum, LinkHarm, Shape as FaultShape, Share};
+use duress_backend::links::{ALL, Counters, Rule, Shape, Shots, Volley};
+use duress_fault::{Checksum, LinkHarm, Share};
 
 /// How long a datagram that should not arrive is waited for.
 pub(super) const SILENCE: Duration = Duration::from_millis(60);
@@ -25,12 +25,6 @@ pub(super) fn rule_of(harm: &LinkHarm) -> Rule {
     match *harm {
         LinkHarm::Cut => Rule::CUT,
         LinkHarm::Delay { by, jitter, shape } => {
-            let shape = match shape {
-                FaultShape::Constant => Shape::Constant,
-                FaultShape::Uniform => Shape::Uniform,
-                FaultShape::Normal => Shape::Normal,
-                FaultShape::Pareto => Shape::Pareto,
-            };
             let jitter = if shape == Shape::Constant { Duration::ZERO } else { jitter };
             Rule { delay: by, jitter, shape, ..open }
         }
@@ -81,11 +75,8 @@ pub(super) fn slowest(rule: &Rule) -> Duration {
 
 /// The least a frame takes.
 pub(super) fn quickest(rule: &Rule) -> Duration {
-    match rule.shape {
-        Shape::Constant | Shape::Pareto => rule.delay,
-        Shape::Uniform => rule.delay.saturating_sub(rule.jitter),
-        Shape::Normal => rule.delay.saturating_sub(4 * rule.jitter),
-    }
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(rule.shape.least(nanos(rule.delay), nanos(rule.jitter)))
 }
 
 /// Whether other harms on the link keep this one from being measured.

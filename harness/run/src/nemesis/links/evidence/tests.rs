@@ -13,7 +13,7 @@ fn all() -> Vec<LinkHarm> {
         LinkHarm::Corrupt { share, checksum: Checksum::Wrong },
         LinkHarm::Corrupt { share, checksum: Checksum::Right },
         LinkHarm::Reorder { share, by: MILLIS(5) },
-        LinkHarm::Delay { by: MILLIS(50), jitter: MILLIS(10), shape: FaultShape::Normal },
+        LinkHarm::Delay { by: MILLIS(50), jitter: MILLIS(10), shape: Shape::Normal },
         LinkHarm::Bandwidth { rate: 1_000_000 },
         LinkHarm::BlackHole { above: 500 },
         LinkHarm::Flap { every: MILLIS(100) },
