@@ -62,9 +62,11 @@ fn detection(text: &mut String, data: &Value) {
          with two cores that did other work as well. Seeds and seconds are what it took until the finding. The finding \
          of the first hunt was shrunk, for at most 30 seconds; its size is faults, nodes and operations (final reads and \
          probes not included). Stated is \
-         what tests allow. A dash: not measured, or too long for a test.\n\n\
-         | bug | in | scenario | found | seeds: median | most | stated | seconds: median | most | shrunk to | in seconds |\n\
-         |---|---|---|--:|--:|--:|--:|--:|--:|---|--:|\n",
+         what tests allow. Last is in how many runs of the same scenario without the bug nothing was found. A dash: not \
+         measured, or too long for a test.\n\n\
+         | bug | in | scenario | found | seeds: median | most | stated | seconds: median | most | shrunk to | in seconds \
+         | clean runs without it |\n\
+         |---|---|---|--:|--:|--:|--:|--:|--:|---|--:|--:|\n",
     );
     for row in ROWS {
         let found = &data["found"][name(row)];
@@ -75,7 +77,7 @@ fn detection(text: &mut String, data: &Value) {
         let stated = stated.map_or("–".into(), |stated| stated.to_string());
         let _ = writeln!(
             text,
-            "| [`{bug}`](#{bug}) | {mode} | {} | {} of {} | {} | {} | {} | {} | {} | {size} | {} |",
+            "| [`{bug}`](#{bug}) | {mode} | {} | {} of {} | {} | {} | {} | {} | {} | {size} | {} | {} |",
             link(scenario),
             seeds.len(),
             found["seeds"].as_array().map_or(0, Vec::len),
@@ -85,8 +87,15 @@ fn detection(text: &mut String, data: &Value) {
             shown(median(&seconds), 1),
             shown(seconds.last().copied(), 1),
             shown(shrunk["seconds"].as_f64(), 1),
+            shown(clean(&data["twins"][scenario]), 0),
         );
     }
+}
+
+/// In how many runs of a twin something was judged and nothing found.
+fn clean(twin: &Value) -> Option<f64> {
+    let [runs, failed, unknown] = ["runs", "failed", "unknown"].map(|what| twin[what].as_f64());
+    Some(runs? - failed? - unknown?)
 }
 
 fn link(scenario: &str) -> String {
