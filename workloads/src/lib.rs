@@ -15,4 +15,4 @@ pub mod set;
 mod workload;
 
 pub use generator::{FinalOp, Generator, Next, Slot};
-pub use workload::{ALL, Chosen, PROBES, Size, Workload, named, plugs};
+pub use workload::{ALL, Chosen, PROBES, Size, Workload, named, plugs, probe};

@@ -6,8 +6,10 @@ use std::time::Duration;
 use duress_checkers::Judge;
 use duress_checkers::faults::FaultsProven;
 use duress_checkers::stats::Stats;
+use duress_history::{Function, Op};
 use duress_plug::{OPS, Opts, RATE, Value};
 use duress_seed::Seed;
+use smol_str::format_smolstr;
 
 use crate::limit::{OpLimit, Stagger, TimeLimit};
 use crate::{Generator, lock, register, set};
@@ -18,6 +20,12 @@ pub static ALL: &[&'static dyn Workload] = &[&register::Plug, &lock::Plug, &set:
 /// Keys that begin like this are the harness's own: whether the target serves at all is found out
 /// with them.
 pub const PROBES: &str = "probe-";
+
+/// What the harness asks to see whether a node serves: the operation that the target names for it,
+/// about a thing of its own each time.
+pub fn probe(function: &str, number: u64) -> Op {
+    Op::on(Function::named(function), format_smolstr!("{PROBES}{number}"), 1)
+}
 
 /// What is asked of a target: a plug with operations and a judge.
 pub trait Workload: duress_plug::Workload {

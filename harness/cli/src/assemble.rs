@@ -66,6 +66,7 @@ pub(crate) fn assemble(scenario: &Scenario, directory: &Path) -> Result<Assemble
         recovery: scenario.limits.recovery,
         heal_first: heal_first(scenario),
         patience: policy.timeout + longest_fault + Duration::from_secs(5),
+        probe: scenario.target.facts().probe,
         fencing: scenario.workload.fencing(),
         sabotage: sabotage(),
         max_operations: scenario.limits.history_events / 2,

@@ -7,7 +7,7 @@ use std::path::Path;
 use duress_driver::NodeConfig;
 use duress_driver::client_host::{ClientHostConfig, Command, Completion};
 use duress_driver::control::{Order, Report};
-use duress_history::{Host, NodeReport, Op, Outcome, Process, Value};
+use duress_history::{Fact, Host, NodeReport, Op, Outcome, Process, Value};
 use duress_machine::client::Policy;
 use duress_machine::{Asker, Ended, NodeId, Observation, Status};
 use duress_plug::Facts;
@@ -124,6 +124,9 @@ impl Target for Machines {
                 index: Some(index),
                 digest: Some(digest),
             })),
+            Report::Observation(Observation::Fact { what, value }) => {
+                Some(NodeMessage::Fact(Fact { node: self.name(NodeId(node as u16)), what, value }))
+            }
             Report::Fence { node } => Some(NodeMessage::Fence(usize::from(node.0))),
         })
     }

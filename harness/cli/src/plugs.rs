@@ -6,7 +6,7 @@ use duress_kit::Kit;
 use duress_plug::Target;
 
 /// The kits of every crate of targets. What is meant by no name comes first.
-static CRATES: &[&[&'static dyn Kit]] = &[duress_kv::KITS];
+static CRATES: &[&[&'static dyn Kit]] = &[duress_kv::KITS, duress_ring::KITS];
 
 /// Every kit.
 pub(crate) fn kits() -> impl Iterator<Item = &'static dyn Kit> {

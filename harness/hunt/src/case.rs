@@ -76,6 +76,7 @@ impl Case {
                 Some(Heal::All) | None => None,
             },
             patience: call_timeout + longest_fault + Duration::from_secs(5),
+            probe: scenario.target.facts().probe,
             fencing: scenario.workload.fencing(),
             max_operations: scenario.limits.history_events / 2,
             max_events: self.max_events,

@@ -35,6 +35,9 @@ pub struct Facts {
     /// By how many parts per million the rates of two clocks may differ for what it promises.
     /// `None` if it relies on no clock's rate.
     pub clock_drift_ppm: Option<u32>,
+    /// The name of the operation by which nodes are asked whether they serve; it is about a thing of
+    /// its own each time (`probe-1`, `probe-2`, …), with the value 1.
+    pub probe: &'static str,
     /// The names of the operations that it serves.
     pub functions: &'static [&'static str],
     /// What it promises, in a sentence.
@@ -59,6 +62,7 @@ impl Default for Facts {
             attempt_timeout: patience,
             notice: patience,
             clock_drift_ppm: None,
+            probe: "write",
             functions: &[],
             promises: "",
             assumes: "",

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use duress_backend::{Backend, HostSpec, Options};
 use duress_conductor::READY;
-use duress_history::{EventKind, Function, Header, Op, Outcome, Phase, Time};
-use duress_workloads::{FinalOp, Generator};
-use smol_str::format_smolstr;
+use duress_history::{EventKind, Header, Outcome, Phase, Time};
+use duress_workloads::{FinalOp, Generator, probe};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -78,7 +77,7 @@ async fn go(
         nemesis.check_network().await?;
     }
     let all: Vec<usize> = (0..plan.nodes.len()).collect();
-    if !serves(&clients, &all, READY, Any).await {
+    if !serves(&clients, plan.probe, &all, READY, Any).await {
         return Err(RunError::NeverServed(READY));
     }
     ended.serving = began.elapsed();
@@ -113,7 +112,7 @@ async fn go(
     let held = cluster.conducting.lock().held().cloned();
     if let Some(held) = held {
         let quorum: Vec<usize> = held.healed.iter().filter_map(|node| cluster.node_index(node)).collect();
-        quorum_serves = serves(&clients, &quorum, plan.recovery, All).await;
+        quorum_serves = serves(&clients, plan.probe, &quorum, plan.recovery, All).await;
         nemesis.end_hold().await?;
         if !quorum_serves {
             ended.away = held.away;
@@ -124,7 +123,7 @@ async fn go(
     let healed = Instant::now();
     nemesis.repair().await?;
     while slots.join_next().await.is_some() {}
-    if quorum_serves && !ended.interrupted && serves(&clients, &all, plan.recovery, All).await {
+    if quorum_serves && !ended.interrupted && serves(&clients, plan.probe, &all, plan.recovery, All).await {
         ended.recovery = Some(healed.elapsed());
         enter(recorder, &progress, Phase::Final);
         finale(plan, &cluster, &clients, &generator).await;
@@ -163,7 +162,13 @@ enum Answering {
 }
 
 /// Asks nodes, all at the same time and again and again, until they have answered an operation.
-async fn serves(clients: &Arc<Clients>, nodes: &[usize], within: Duration, which: Answering) -> bool {
+async fn serves(
+    clients: &Arc<Clients>,
+    function: &'static str,
+    nodes: &[usize],
+    within: Duration,
+    which: Answering,
+) -> bool {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let mut asked = tokio::task::JoinSet::new();
     let deadline = Instant::now() + within;
@@ -172,9 +177,9 @@ async fn serves(clients: &Arc<Clients>, nodes: &[usize], within: Duration, which
         let mut seat = clients.extra_seat(node, node);
         asked.spawn(async move {
             for _ in 0..PROBES {
-                // A register of its own each time, so that what becomes of a probe never matters.
+                // About something of its own each time, so that what becomes of a probe never matters.
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-                let op = Op::on(Function::Write, format_smolstr!("probe-{number}"), 1);
+                let op = probe(function, number);
                 if clients.perform(&mut seat, op).await.outcome == Outcome::Ok {
                     return true;
                 }

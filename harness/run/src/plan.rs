@@ -38,6 +38,8 @@ pub struct Plan {
     pub heal_first: Option<usize>,
     /// An operation may take this long before its client host is given up on.
     pub patience: Duration,
+    /// The name of the operation by which nodes are asked whether they serve.
+    pub probe: &'static str,
     /// Whether the resource that locks protect checks tokens.
     pub fencing: bool,
     /// Kinds of faults that are claimed but not carried out: for tests that such a run is not

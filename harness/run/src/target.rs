@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 
-use duress_history::{NodeReport, Op, Outcome, Process, Value};
+use duress_history::{Fact, NodeReport, Op, Outcome, Process, Value};
 use smol_str::SmolStr;
 use thiserror::Error;
 
@@ -21,6 +21,8 @@ pub enum NodeMessage {
     Ready,
     /// It said something of itself.
     Report(NodeReport),
+    /// It said something of itself that not every system has.
+    Fact(Fact),
     /// It asks for another node, counted from zero, to be shut off.
     Fence(usize),
 }

@@ -78,15 +78,7 @@ impl Node {
 }
 
 pub(crate) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Recovering => "recovering",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-        Role::Leader => "leader",
-        Role::Backup => "backup",
-        Role::Primary => "primary",
-        Role::Replica => "replica",
-    }
+    role.name()
 }
 
 /// What is in force on one node's process, besides what keeps it down or stopped.

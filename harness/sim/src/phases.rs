@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use duress_conductor::{READY, Standing};
-use duress_history::{EventKind, Function, Op, Outcome, Phase};
-use duress_machine::{Role, Status};
-use duress_workloads::FinalOp;
-use smol_str::format_smolstr;
+use duress_history::{EventKind, Outcome, Phase};
+use duress_machine::Status;
+use duress_workloads::{FinalOp, probe};
 
 use crate::Ended;
 use crate::event::Event;
@@ -58,7 +57,7 @@ impl Running<'_> {
 
     /// A node has said something new of itself.
     pub(crate) fn somebody_reported(&mut self, node: u16, status: &Status) {
-        let serves = status.role.leads() || status.role == Role::Replica;
+        let serves = status.role.may_serve();
         if self.s.stage == Stage::Boot && serves {
             let seat = self.plan.concurrency;
             if self.s.seats[seat].doing.is_none() {
@@ -68,8 +67,8 @@ impl Running<'_> {
         }
     }
 
-    /// A probe asks its node again. A register of its own each time, so that what becomes of the
-    /// write never matters.
+    /// A probe asks its node again. About something of its own each time, so that what becomes
+    /// of the operation never matters.
     pub(crate) fn probe(&mut self, seat: u32) {
         if self.s.seats[seat as usize].doing.is_some()
             || !matches!(self.s.stage, Stage::Boot | Stage::Quorum | Stage::Recovery)
@@ -78,7 +77,7 @@ impl Running<'_> {
         }
         let number = self.s.next_probe;
         self.s.next_probe += 1;
-        self.perform_op(seat, Op::on(Function::Write, format_smolstr!("probe-{number}"), 1));
+        self.perform_op(seat, probe(self.plan.probe, number));
     }
 
     pub(crate) fn probe_ended(&mut self, seat: u32, outcome: Outcome) {

@@ -37,6 +37,8 @@ pub struct SimPlan {
     pub heal_first: Option<usize>,
     /// An operation may take this long before its client host is given up on.
     pub patience: Duration,
+    /// The name of the operation by which nodes are asked whether they serve.
+    pub probe: &'static str,
     /// Whether the resource that locks protect checks tokens.
     pub fencing: bool,
     /// The main phase ends when this many operations have ended.
@@ -71,6 +73,7 @@ impl SimPlan {
             recovery: Duration::from_secs(15),
             heal_first: None,
             patience: Duration::from_secs(30),
+            probe: "write",
             fencing: true,
             max_operations: u64::MAX,
             max_events: 100_000_000,

@@ -1,7 +1,7 @@
 //! What reaches nodes, and what their machines want done.
 
 use duress_fault::DiskHarm;
-use duress_history::{EventKind, NodeReport};
+use duress_history::{EventKind, Fact, NodeReport};
 use duress_machine::{NodeId, Observation, RequestId, Status};
 use smol_str::SmolStr;
 
@@ -264,6 +264,10 @@ impl Running<'_> {
                     digest: Some(digest),
                 };
                 self.record(EventKind::Observation(report));
+            }
+            Effect::Observe(Observation::Fact { what, value }) => {
+                let fact = Fact { node: self.plan.nodes[place].clone(), what, value };
+                self.record(EventKind::Fact(fact));
             }
             Effect::Fence { node: victim } => {
                 let life = self.s.nodes[place].life;

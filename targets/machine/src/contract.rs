@@ -1,11 +1,15 @@
 //! [`Machine`], its inputs and its effects.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use duress_history::Value;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use crate::wal;
 
@@ -245,6 +249,33 @@ pub enum Role {
     Primary,
     /// One of equals, in a leaderless system.
     Replica,
+    /// A part that only this system has, such as `holder`. Nobody leads by it.
+    Own(RoleName),
+}
+
+/// The name of a part that only one system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleName(pub &'static str);
+
+impl Serialize for RoleName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleName {
+    /// Every name is kept once and for good: there are only a few.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RoleName, D::Error> {
+        static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        let name = String::deserialize(deserializer)?;
+        let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(name) = known.get(name.as_str()) {
+            return Ok(RoleName(name));
+        }
+        let name: &'static str = name.leak();
+        known.insert(name);
+        Ok(RoleName(name))
+    }
 }
 
 impl Role {
@@ -252,11 +283,15 @@ impl Role {
     pub fn leads(self) -> bool {
         matches!(self, Role::Leader | Role::Primary)
     }
-}
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Whether the node may serve by itself: because it leads, or because nobody does.
+    pub fn may_serve(self) -> bool {
+        self.leads() || matches!(self, Role::Replica | Role::Own(_))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
             Role::Recovering => "recovering",
             Role::Follower => "follower",
             Role::Candidate => "candidate",
@@ -264,7 +299,14 @@ impl fmt::Display for Role {
             Role::Backup => "backup",
             Role::Primary => "primary",
             Role::Replica => "replica",
-        })
+            Role::Own(RoleName(name)) => name,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -297,5 +339,12 @@ pub enum Observation {
         index: u64,
         /// Digest of all entries up to it, in order.
         digest: u64,
+    },
+    /// Something that only this system has to say: that it holds token 7.
+    Fact {
+        /// What it is about: a short stable name such as `holds-token`.
+        what: SmolStr,
+        /// What it says.
+        value: Value,
     },
 }

@@ -19,6 +19,6 @@ mod journal;
 mod protocol;
 pub mod wal;
 
-pub use contract::{Effect, Effects, Input, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
+pub use contract::{Effect, Effects, Input, Machine, NodeId, Observation, Reading, RequestId, Role, RoleName, Status};
 pub use journal::Journal;
 pub use protocol::{Asker, Ended, Protocol, Reply};

@@ -82,6 +82,9 @@ pub(super) async fn listen(cluster: Arc<Cluster>, node: usize, life: u64, mut fr
                 cluster.ready[node].send_replace(life);
             }
             Ok(Some(NodeMessage::Report(report))) => cluster.heard(node, life, report),
+            Ok(Some(NodeMessage::Fact(fact))) => {
+                cluster.recorder.record(EventKind::Fact(fact));
+            }
             Ok(Some(NodeMessage::Fence(victim))) => {
                 let cluster = cluster.clone();
                 tokio::task::spawn_blocking(move || {

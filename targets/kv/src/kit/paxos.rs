@@ -73,6 +73,7 @@ impl Target for Paxos {
             attempt_timeout: options.duration("attempt_timeout"),
             notice,
             clock_drift_ppm: (reads == "lease").then(|| options.integer("max_clock_drift_ppm") as u32),
+            probe: "write",
             functions: super::EVERYTHING,
             promises: match reads {
                 "local" => "writes and locks are linearizable, a read returns what was once true",

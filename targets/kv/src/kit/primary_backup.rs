@@ -86,6 +86,7 @@ impl Target for PrimaryBackup {
             attempt_timeout: options.duration("attempt_timeout"),
             notice,
             clock_drift_ppm: None,
+            probe: "write",
             functions: super::EVERYTHING,
             promises: match (options.choice("failover"), options.choice("replication")) {
                 ("timeout", _) => "the service goes on when the primary has crashed",

@@ -81,6 +81,7 @@ impl Target for Quorum {
             exactly_once: false,
             attempt_timeout: options.duration("attempt_timeout"),
             notice: options.duration("request_timeout"),
+            probe: "write",
             functions: super::ALL_BUT_CAS,
             promises: if safe { "every key is linearizable" } else { "a read returns what was written at some time" },
             assumes: if wall { "clocks differ by less than the time between two writes" } else { "" },
