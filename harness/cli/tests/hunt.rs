@@ -124,6 +124,14 @@ fn lock_and_set_findings_are_kept_and_replayed() {
     assert_eq!(results["findings"][0]["class"], "bug");
 }
 
+/// A target that is no key-value store: found, shrunk and replayed like the others.
+#[test]
+fn a_ring_with_two_holders_is_found_shrunk_and_replayed() {
+    let results = found(&["examples/ring-pause.yaml", "--seed", "1", "--seeds", "100", "--shrink", "5s"]);
+    assert_eq!(results["findings"][0]["property"], "mutual-exclusion");
+    clean(&["examples/ring-pause.yaml", "--set", "workload.fencing=true", "--seed", "1", "--seeds", "60"]);
+}
+
 /// What rests on clocks is found by skewed ones, shrunk to them, and stands them where it doesn't.
 #[test]
 fn clock_findings_are_kept_and_replayed() {

@@ -139,3 +139,9 @@ fn every_target_and_workload_can_be_asked_for_on_the_command_line() {
     }
     story(&[&["--workload", "lock"][..], &faults].concat(), 0, &["VALID"]);
 }
+
+#[test]
+fn a_ring_with_a_node_that_stands_still_has_two_holders() {
+    story(&["examples/ring-pause.yaml"], 1, &["INVALID", "mutual-exclusion"]);
+    story(&["examples/ring-pause.yaml", "--set", "workload.fencing=true"], 0, &["VALID"]);
+}
