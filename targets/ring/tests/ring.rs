@@ -30,13 +30,8 @@ struct Cluster {
 
 impl Cluster {
     fn new(nodes: u16, delays: impl Iterator<Item = u64> + 'static) -> Cluster {
-        let config = Config {
-            nodes,
-            regenerate_after: ms(400),
-            pass_after: ms(10),
-            retry_after: ms(50),
-            wait: ms(250),
-        };
+        let config =
+            Config { nodes, regenerate_after: ms(400), pass_after: ms(10), retry_after: ms(50), wait: ms(250) };
         let mut cluster = Cluster {
             nodes: (0..nodes).map(|node| Ring::new(&config, NodeId(node))).collect(),
             now: 0,
@@ -81,7 +76,9 @@ impl Cluster {
         for _ in 0..lasts {
             self.now += 1;
             let still = self.still.clone();
-            let due = |message: &(u64, NodeId, NodeId, Message), now| message.0 <= now && !still.contains(&usize::from(message.2.0));
+            let due = |message: &(u64, NodeId, NodeId, Message), now| {
+                message.0 <= now && !still.contains(&usize::from(message.2.0))
+            };
             let now = self.now;
             let (arrived, flying) = std::mem::take(&mut self.flying).into_iter().partition(|message| due(message, now));
             self.flying = flying;
