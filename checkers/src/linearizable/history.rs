@@ -39,7 +39,7 @@ impl KeyHistory<'_> {
 
 /// A register's name: nothing where a history has only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key<'r>(Option<&'r Value>);
+pub(super) struct Key<'r>(pub(super) Option<&'r Value>);
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
