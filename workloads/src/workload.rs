@@ -15,10 +15,6 @@ use crate::{Generator, lock, register, set};
 /// Every workload. What is meant by no name comes first.
 pub static ALL: &[&'static dyn Workload] = &[&register::Plug, &lock::Plug, &set::Plug];
 
-/// Keys that begin like this are the harness's own: whether the target serves at all is found out
-/// with them.
-pub const PROBES: &str = "probe-";
-
 /// What is asked of a target: a plug with operations and a judge.
 pub trait Workload: duress_plug::Workload {
     /// Where its operations come from, without regard to their rate, number and time, every choice

@@ -28,7 +28,7 @@ use duress_history::{Operation, Value};
 use self::containers::Containers;
 use self::locks::Locks;
 use self::object::Linearizable;
-use crate::Judge;
+use crate::{Judge, Report, Run};
 
 /// Every model, in the order in which they are listed.
 pub const ALL: &[&dyn Judge] = &[
@@ -71,6 +71,14 @@ pub const ALL: &[&dyn Judge] = &[
     &judgements::STALENESS,
     &judgements::EXCEPTIONS,
 ];
+
+/// Judges what a workload asked, without what the harness asked by itself.
+fn of_the_workload(history: &Run<'_>, judge: impl FnOnce(&Run<'_>) -> Report) -> Report {
+    let Some((own, numbers)) = history.without_probes() else { return judge(history) };
+    let mut report = judge(&own);
+    report.core.iter_mut().for_each(|at| *at = numbers[*at]);
+    report
+}
 
 /// The model of a name.
 pub fn named(name: &str) -> Option<&'static dyn Judge> {

@@ -80,8 +80,11 @@ impl Judge for MutualExclusion {
             late.extend(late_accesses(run, lock, operations));
         }
         overlaps.sort_by_key(|overlap| overlap.later.from);
-        let unfit: Vec<_> =
-            run.operations.iter().filter(|o| o.key().is_none() || LockOp::of(&o.op).is_none()).collect();
+        let unfit: Vec<_> = run
+            .operations
+            .iter()
+            .filter(|o| (o.key().is_none() || LockOp::of(&o.op).is_none()) && !o.op.is_probe())
+            .collect();
         let asked = locks.values().flatten().any(|at| run.operations[*at].op.f == Function::Acquire);
 
         let mut wrong = Vec::new();

@@ -158,8 +158,7 @@ fn a_server_that_hangs_up_makes_unknown_not_failed() {
     block_on(async {
         let client = Client::new(vec![address], policy());
         let op = write("k", "1");
-        let (first, second) =
-            tokio::join!(call(&client, 1, 1, &op, NodeId(0)), call(&client, 2, 1, &op, NodeId(0)));
+        let (first, second) = tokio::join!(call(&client, 1, 1, &op, NodeId(0)), call(&client, 2, 1, &op, NodeId(0)));
         assert_eq!(first, Outcome::Unknown { answer: None });
         assert_eq!(second, Outcome::Unknown { answer: None });
     });

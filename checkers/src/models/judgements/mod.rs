@@ -83,13 +83,13 @@ impl Judge for Judgement {
     }
 
     fn judge(&self, history: &Run<'_>, settings: &Settings) -> Report {
-        match (self.judge)(history, settings) {
+        super::of_the_workload(history, |history| match (self.judge)(history, settings) {
             Ok(findings) => findings.report(self.name),
             Err(Unfit { line, why }) => {
                 let summary = format!("Line {line} has no meaning for {}: {why}.", self.name);
                 Report::unknown(self.name, Class::Inconclusive, summary)
             }
-        }
+        })
     }
 }
 
