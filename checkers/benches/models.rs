@@ -1,14 +1,15 @@
 //! How long models take to judge generated histories, reading apart.
 //! `cargo bench -p duress-checkers --bench models`; a word as argument chooses rows.
 //!
-//! Times are of [`Model::check`](duress_checkers::models::Model::check) on a history in memory:
+//! Times are of [`Judge::judge`](duress_checkers::Judge::judge) on a history in memory:
 //! reading it as calls, judging and, if it is invalid, finding the operations to blame. The least
 //! of a few runs, as other work on the machine only ever adds; and processor time, of all threads.
 
 use std::time::{Duration, Instant};
 
 use duress_checkers::generate::{Request, imported};
-use duress_checkers::models::{Settings, named};
+use duress_checkers::models::named;
+use duress_checkers::{Run, Settings};
 use duress_seed::Seed;
 use nix::time::{ClockId, clock_gettime};
 
@@ -49,7 +50,7 @@ fn main() {
         let begun = Instant::now();
         for _ in 0..if request.operations > 10_000 { 3 } else { 20 } {
             let (start, spent) = (Instant::now(), on_processor());
-            let report = model.check(&made.history, &Settings::default());
+            let report = model.judge(&Run::imported(&made.history), &Settings::default());
             least = least.min(start.elapsed());
             processor = processor.min(on_processor() - spent);
             let unsearched = report.figures.get("parts_monitored").copied().unwrap_or_default();

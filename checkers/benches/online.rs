@@ -48,7 +48,7 @@ fn feed(history: &History) -> (Duration, [usize; 2]) {
             Action::Cas { from, to } => (RegisterOp::Cas { from, to }, None),
         };
         if event % 2 == 0 {
-            online.invoke(n.into(), operation.op.key, op);
+            online.invoke(n.into(), operation.key, op);
         } else {
             assert_eq!(online.ok(n.into(), seen), None, "it is valid");
         }

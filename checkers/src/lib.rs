@@ -40,3 +40,26 @@ pub use budget::Budget;
 pub use check::{Judge, Settings, check_all, judge};
 pub use report::{Class, Report, Results, Table, Verdict};
 pub use run::{FaultSpan, Run, Span};
+
+/// Judges of whole runs, which know of clients, nodes, times and faults, as they are where a scenario
+/// says nothing else.
+const RUNS: &[&dyn Judge] = &[
+    &linearizable::Linearizable { model: register::Register(duress_history::Value::Nil) },
+    &mutex::MutualExclusion { fencing: false },
+    &split_brain::SplitBrain,
+    &set::Set { require_convergence: true },
+    &stats::Stats { min_ok: 1 },
+    &service_level::ServiceLevel { min_available: 0 },
+    &faults::FaultsProven,
+];
+
+/// Every judge, in the order in which they are listed: those of whole runs, then [`models::ALL`]. No
+/// two have the same name. (Nodes' logs are no part of a history: [`log_patterns`] judges those.)
+pub fn all() -> impl Iterator<Item = &'static dyn Judge> {
+    RUNS.iter().chain(models::ALL).copied()
+}
+
+/// The judge of a name.
+pub fn named(name: &str) -> Option<&'static dyn Judge> {
+    all().find(|judge| judge.name() == name)
+}

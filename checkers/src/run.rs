@@ -184,6 +184,19 @@ impl<'a> Run<'a> {
         self.faults.iter().filter(move |fault| fault.overlaps(from, to))
     }
 
+    /// The same run without what the harness asked by itself, and for each operation left its number
+    /// in this one; `None` if there is nothing of that kind.
+    pub(crate) fn without_probes(&self) -> Option<(Run<'_>, Vec<usize>)> {
+        let is_probe = |operation: &Operation| !self.foreign && operation.op.is_probe();
+        if !self.operations.iter().any(is_probe) {
+            return None;
+        }
+        let kept: Vec<usize> = (0..self.operations.len()).filter(|at| !is_probe(&self.operations[*at])).collect();
+        let operations = kept.iter().map(|at| self.operations[*at].clone()).collect();
+        let spans = kept.iter().map(|at| self.spans[*at]).collect();
+        Some((Run { operations: Cow::Owned(operations), spans, ..self.clone() }, kept))
+    }
+
     /// Whether operation `earlier` was over before operation `later` was invoked.
     pub fn precedes(&self, earlier: usize, later: usize) -> bool {
         self.spans[earlier].completed.is_some_and(|completed| completed < self.spans[later].invoked)

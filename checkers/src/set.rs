@@ -46,14 +46,15 @@ struct Final<'a> {
 
 impl Judge for Set {
     fn name(&self) -> &'static str {
-        "set"
+        "set-replicas"
     }
 
     fn about(&self) -> &'static str {
-        "a set of unique elements: none acknowledged is missing from a final read of a node: add x, read -> all"
+        "a set of unique elements, read at the end from every node of a run: none acknowledged is missing: add x, read -> all"
     }
 
     fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
+        let unfit = run.operations.iter().filter(|o| !fits(o) && !o.op.is_probe()).collect::<Vec<_>>();
         let added = added(run);
         let unexpected = unexpected(run, &added);
         let (finals, refused) = finals(run);
@@ -103,6 +104,8 @@ impl Judge for Set {
         let mut report = if !lost.is_empty() || !unexpected.is_empty() || (self.require_convergence && stale_count > 0)
         {
             Report::invalid(self.name(), findings.summary(acknowledged))
+        } else if let Some(first) = unfit.first() {
+            Report::unknown(self.name(), Class::Inconclusive, words::unfit("a set", unfit.len(), first))
         } else if finals.is_empty() {
             let class = if refused > 0 { Class::Unavailable } else { Class::Inconclusive };
             let why = if refused > 0 { "every final read failed" } else { "there were no final reads" };
@@ -225,6 +228,16 @@ fn added<'r>(run: &'r Run<'_>) -> BTreeMap<&'r Value, Added> {
         }
     }
     added
+}
+
+/// Whether an operation is one of a set's, with a result that a set can give.
+fn fits(operation: &Operation) -> bool {
+    match (&operation.op.f, operation.outcome) {
+        (Function::Add, _) => true,
+        (Function::Read, Outcome::Ok) => read(operation).is_some(),
+        (Function::Read, _) => true,
+        _ => false,
+    }
 }
 
 /// The elements that a successful read of the set gave.

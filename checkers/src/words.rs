@@ -50,6 +50,28 @@ pub(crate) fn who(operation: &Operation) -> String {
     }
 }
 
+/// Where and when an operation of a run of ours was: `c1 to n2, 1.204 s to 1.310 s`. Nothing is known
+/// of those of other histories.
+pub(crate) fn place(operation: &Operation) -> Option<String> {
+    let client = operation.client.as_ref()?;
+    let node = operation.node.as_ref().unwrap_or(&client.node);
+    Some(format!("{} to {node}, {}", client.host, when(operation)))
+}
+
+/// When an operation began and ended: `1.204 s to 1.310 s`.
+pub(crate) fn when(operation: &Operation) -> String {
+    match operation.ended() {
+        Some(end) => format!("{} to {end}", operation.began()),
+        None => format!("from {}", operation.began()),
+    }
+}
+
+/// That operations have no meaning for what is judged, of which this is the first.
+pub(crate) fn unfit(what: &str, n: usize, first: &Operation) -> String {
+    let (have, line) = (if n == 1 { "has" } else { "have" }, first.invoked.line);
+    format!("{} {have} no meaning for {what}, the first at line {line}: {}.", count(n, "operation"), first.op)
+}
+
 /// Which faults were in force between two moments, as a line, if there were any.
 pub(crate) fn faults(run: &Run<'_>, from: Time, to: Time) -> Option<String> {
     let spans: Vec<String> = run

@@ -1,8 +1,8 @@
 //! The entries of the fuzzers: each takes any bytes, and panics only if something is wrong with us.
 //! A test of the checkers' crate (`checkers/tests/corpus.rs`) plays the stored corpus through them.
 
-use duress_checkers::Budget;
-use duress_checkers::models::{self, Settings};
+use duress_checkers::models;
+use duress_checkers::{Budget, Run, Settings};
 use duress_history::formats::{Format, Imported, Keys, Options, read, write};
 use duress_history::operations;
 
@@ -44,9 +44,10 @@ pub fn judged(bytes: &[u8]) {
         return;
     }
     let budget = Budget { time: std::time::Duration::from_secs(2), memory_bytes: 16 << 20 };
+    let run = Run::imported(&history);
     for model in models::ALL {
-        let quick = model.check(&history, &Settings { budget, ..Settings::default() });
-        let sure = model.check(&history, &Settings { budget, certify: true, ..Settings::default() });
+        let quick = model.judge(&run, &Settings { budget, ..Settings::default() });
+        let sure = model.judge(&run, &Settings { budget, certify: true, ..Settings::default() });
         assert_eq!(quick.verdict, sure.verdict, "{}: {} but {}", model.name(), quick.summary, sure.summary);
         assert!(quick.core.iter().all(|at| *at < history.operations.len()), "{}", model.name());
     }
@@ -74,7 +75,7 @@ fn holds_together(history: &Imported) {
         if whole && lost.iter().all(|loss| !loss.grave) {
             let keys = if history.independent { Keys::Independent } else { Keys::Single };
             let keyed_columns = matches!(format, Format::JepsenLog | Format::HistoryText)
-                && history.operations.iter().all(|operation| operation.key.is_some());
+                && history.operations.iter().all(|operation| operation.op.key.is_some());
             let keys = if keyed_columns { Keys::Independent } else { keys };
             let options = Options { format: Some(format), keys, ..Options::default() };
             let again = match read(&text, &options) {

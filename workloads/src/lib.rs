@@ -14,5 +14,6 @@ pub mod register;
 pub mod set;
 mod workload;
 
+pub use duress_history::PROBES;
 pub use generator::{FinalOp, Generator, Next, Slot};
-pub use workload::{ALL, Chosen, PROBES, Size, Workload, named, plugs, probe};
+pub use workload::{ALL, Chosen, Size, Workload, named, plugs, probe};

@@ -17,14 +17,10 @@ use crate::{Generator, lock, register, set};
 /// Every workload. What is meant by no name comes first.
 pub static ALL: &[&'static dyn Workload] = &[&register::Plug, &lock::Plug, &set::Plug];
 
-/// Keys that begin like this are the harness's own: whether the target serves at all is found out
-/// with them.
-pub const PROBES: &str = "probe-";
-
 /// What the harness asks to see whether a node serves: the operation that the target names for it,
 /// about a thing of its own each time.
 pub fn probe(function: &str, number: u64) -> Op {
-    Op::on(Function::named(function), format_smolstr!("{PROBES}{number}"), 1)
+    Op::on(Function::named(function), format_smolstr!("{}{number}", duress_history::PROBES), 1)
 }
 
 /// What is asked of a target: a plug with operations and a judge.

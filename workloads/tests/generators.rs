@@ -1,9 +1,12 @@
 //! What the generators promise, against a small simulated runner.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use duress_history::{Completion, Op, Outcome, Process, Ret, Value};
+use asked::{Asked, asked};
+use duress_history::{Completion, Op, Outcome, Process, Value};
 use duress_seed::Seed;
 use duress_workloads::{Chosen, FinalOp, Generator, Next, Size, Slot, lock, register, set};
 use proptest::prelude::*;
@@ -40,7 +43,7 @@ const MANY: duress_plug::Value = duress_plug::Value::Integer(100_000);
 fn run(
     (chosen, size): Config,
     seed: u64,
-    mut answer: impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration),
+    mut answer: impl FnMut(&Op, Duration) -> (Outcome, Value, Duration),
 ) -> (Vec<Seen>, Vec<FinalOp>) {
     let slots = size.concurrency;
     let mut generator = chosen.generator(&size, Seed(seed));
@@ -65,10 +68,10 @@ fn run(
                 agenda.insert((until, index), None);
             }
             Next::Op(op) => {
-                let (outcome, ret, takes) = answer(&op, now);
+                let (outcome, result, takes) = answer(&op, now);
                 seen.push(Seen { at: now, slot: index, process: slot.process, op: op.clone(), outcome });
                 let completion =
-                    Completion { process: slot.process, outcome, op, ret, error: None, node: None, term: None };
+                    Completion { process: slot.process, outcome, op, result, error: None, node: None, term: None };
                 agenda.insert((now + takes.max(Duration::from_nanos(1)), index), Some(completion));
             }
         }
@@ -78,64 +81,64 @@ fn run(
 }
 
 /// A single register per key, answering in 1 to 4 ms.
-fn registers() -> impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration) {
+fn registers() -> impl FnMut(&Op, Duration) -> (Outcome, Value, Duration) {
     let mut store: BTreeMap<smol_str::SmolStr, Value> = BTreeMap::new();
     let mut count = 0;
     move |op, _| {
         count += 1;
         let takes = ms(1 + count % 4);
-        match op {
-            Op::Read { key } => (Outcome::Ok, Ret::Value(store.get(key).cloned().unwrap_or(Value::Nil)), takes),
-            Op::Write { key, value } => {
+        match &asked(op) {
+            Asked::Read { key } => (Outcome::Ok, store.get(key).cloned().unwrap_or(Value::Nil), takes),
+            Asked::Write { key, value } => {
                 store.insert(key.clone(), value.clone());
-                (Outcome::Ok, Ret::Done, takes)
+                (Outcome::Ok, Value::Nil, takes)
             }
-            Op::Cas { key, from, to } if store.get(key).unwrap_or(&Value::Nil) == from => {
+            Asked::Cas { key, from, to } if store.get(key).unwrap_or(&Value::Nil) == from => {
                 store.insert(key.clone(), to.clone());
-                (Outcome::Ok, Ret::Done, takes)
+                (Outcome::Ok, Value::Nil, takes)
             }
-            _ => (Outcome::Fail, Ret::Done, takes),
+            _ => (Outcome::Fail, Value::Nil, takes),
         }
     }
 }
 
-fn always(outcome: Outcome) -> impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration) {
-    move |_, _| (outcome, Ret::Done, ms(2))
+fn always(outcome: Outcome) -> impl FnMut(&Op, Duration) -> (Outcome, Value, Duration) {
+    move |_, _| (outcome, Value::Nil, ms(2))
 }
 
 /// Locks that grant at once if free, by the time of asking, and never lose a holder.
-fn locks() -> impl FnMut(&Op, Duration) -> (Outcome, Ret, Duration) {
+fn locks() -> impl FnMut(&Op, Duration) -> (Outcome, Value, Duration) {
     let mut held: BTreeMap<smol_str::SmolStr, (u64, Duration)> = BTreeMap::new();
     let mut tokens = 0;
     move |op, now| {
-        let done = |good: bool| (if good { Outcome::Ok } else { Outcome::Fail }, Ret::Done, ms(1));
-        match op {
-            Op::Acquire { lock, lease_ms } => {
+        let done = |good: bool| (if good { Outcome::Ok } else { Outcome::Fail }, Value::Nil, ms(1));
+        match &asked(op) {
+            Asked::Acquire { lock, lease_ms } => {
                 if held.get(lock).is_some_and(|(_, expires)| *expires > now) {
                     return done(false);
                 }
                 tokens += 1;
                 held.insert(lock.clone(), (tokens, now + ms(*lease_ms)));
-                (Outcome::Ok, Ret::Token(tokens), ms(1))
+                (Outcome::Ok, tokens.into(), ms(1))
             }
-            Op::Renew { lock, token, lease_ms } => match held.get_mut(lock) {
+            Asked::Renew { lock, token, lease_ms } => match held.get_mut(lock) {
                 Some((holder, expires)) if holder == token && *expires > now => {
                     *expires = now + ms(*lease_ms);
                     done(true)
                 }
                 _ => done(false),
             },
-            Op::Release { lock, token } => {
+            Asked::Release { lock, token } => {
                 let good = held.get(lock).is_some_and(|(holder, expires)| holder == token && *expires > now);
                 if good {
                     held.remove(lock);
                 }
                 done(good)
             }
-            Op::Access { lock, token, work_ms } => {
+            Asked::Access { lock, token, work_ms } => {
                 let good =
                     held.get(lock).is_some_and(|(holder, expires)| holder == token && *expires > now + ms(*work_ms));
-                (if good { Outcome::Ok } else { Outcome::Fail }, Ret::Done, ms(*work_ms))
+                (if good { Outcome::Ok } else { Outcome::Fail }, Value::Nil, ms(*work_ms))
             }
             _ => unreachable!("not an operation of locks"),
         }
@@ -174,7 +177,7 @@ fn no_value_is_written_twice_to_a_key() {
     let (seen, _) = run(config(registers_by_default()), 1, registers());
     let mut written = BTreeSet::new();
     for one in &seen {
-        if let Op::Write { key, value } | Op::Cas { key, to: value, .. } = &one.op {
+        if let Asked::Write { key, value } | Asked::Cas { key, to: value, .. } = &asked(&one.op) {
             assert!(written.insert((key.clone(), value.clone())), "{} is repeated", one.op);
         }
     }
@@ -186,12 +189,12 @@ fn keys_are_retired_after_their_operations() {
     let (seen, finale) = run(config(options), 1, registers());
     let mut used: BTreeMap<_, usize> = BTreeMap::new();
     for one in &seen {
-        *used.entry(one.op.key().unwrap().clone()).or_default() += 1;
+        *used.entry(one.op.key_text().unwrap().clone()).or_default() += 1;
     }
     assert!(used.values().all(|uses| *uses <= 40));
     assert_eq!(used.values().filter(|uses| **uses < 40).count(), 3, "all but those still in use are used up");
     assert!(used.len() > 100);
-    let read: BTreeSet<_> = finale.iter().map(|f| f.op.key().unwrap().clone()).collect();
+    let read: BTreeSet<_> = finale.iter().map(|f| f.op.key_text().unwrap().clone()).collect();
     assert_eq!(read.len(), 100, "the final reads are bounded");
     assert_eq!(finale.iter().map(|f| f.node).collect::<BTreeSet<_>>(), [0, 1, 2].into());
     assert_eq!(finale.len(), 200);
@@ -203,7 +206,7 @@ fn a_key_with_many_indeterminate_operations_is_retired_early() {
     let (seen, _) = run(config(options), 1, always(Outcome::Info));
     let mut unknown: BTreeMap<_, usize> = BTreeMap::new();
     for one in seen.iter().filter(|s| s.op.name() != "read") {
-        *unknown.entry(one.op.key().unwrap().clone()).or_default() += 1;
+        *unknown.entry(one.op.key_text().unwrap().clone()).or_default() += 1;
     }
     // Operations in progress when it is retired come on top: at most one for each other slot.
     assert!(unknown.values().all(|n| *n <= 12 + 4), "{unknown:?}");
@@ -238,7 +241,7 @@ fn leaving_out_one_slot_leaves_the_choices_of_the_others() {
                     unreachable!("registers never wait")
                 };
                 if index != 3 {
-                    kinds.push((index, op.name()));
+                    kinds.push((index, op.name().to_owned()));
                 }
             }
         }
@@ -253,7 +256,8 @@ fn a_lock_is_used_renewed_and_given_back() {
     assert!(finale.is_empty());
     let mut tokens: BTreeMap<u64, Vec<&Seen>> = BTreeMap::new();
     for one in &seen {
-        if let Op::Access { token, .. } | Op::Renew { token, .. } | Op::Release { token, .. } = &one.op {
+        if let Asked::Access { token, .. } | Asked::Renew { token, .. } | Asked::Release { token, .. } = &asked(&one.op)
+        {
             tokens.entry(*token).or_default().push(one);
         }
     }
@@ -278,17 +282,17 @@ fn a_lost_lock_is_not_used_again() {
     for bad in [Outcome::Fail, Outcome::Info] {
         let mut tokens = 0;
         let mut accesses: BTreeMap<u64, usize> = BTreeMap::new();
-        let (seen, _) = run(config(Chosen::new(&lock::Plug, &[])), 1, |op, _| match op {
-            Op::Acquire { .. } => {
+        let (seen, _) = run(config(Chosen::new(&lock::Plug, &[])), 1, |op, _| match &asked(op) {
+            Asked::Acquire { .. } => {
                 tokens += 1;
-                (Outcome::Ok, Ret::Token(tokens), ms(1))
+                (Outcome::Ok, tokens.into(), ms(1))
             }
-            Op::Access { token, .. } => {
+            Asked::Access { token, .. } => {
                 let n = accesses.entry(*token).or_default();
                 *n += 1;
-                (if *n == 3 { bad } else { Outcome::Ok }, Ret::Done, ms(50))
+                (if *n == 3 { bad } else { Outcome::Ok }, Value::Nil, ms(50))
             }
-            _ => (Outcome::Ok, Ret::Done, ms(1)),
+            _ => (Outcome::Ok, Value::Nil, ms(1)),
         });
         assert!(accesses.values().all(|n| *n <= 3) && accesses.len() > 50);
         assert!(seen.iter().all(|s| s.op.name() != "release"), "what is lost is not given back");
@@ -303,7 +307,7 @@ proptest! {
         let (chosen, size) = config(Chosen::new(&set::Plug, &[("rate", rate.into()), ("ops", MANY)]));
         let size = Size { concurrency, ..size };
         let seconds = size.time.as_secs_f64();
-        let (seen, _) = run((chosen, size), seed, |_, _| (Outcome::Ok, Ret::Done, Duration::from_micros(100)));
+        let (seen, _) = run((chosen, size), seed, |_, _| (Outcome::Ok, Value::Nil, Duration::from_micros(100)));
         let wanted = rate * seconds;
         let found = seen.len() as f64;
         prop_assert!(found <= wanted + 2.0 * concurrency as f64, "{} of {}", found, wanted);
@@ -318,7 +322,7 @@ proptest! {
         let mut calls = 0;
         let (seen, _) = run(config(options), seed, |_, now| {
             calls += 1;
-            (Outcome::Ok, Ret::Done, if now < Duration::from_secs(5) { ms(500) } else { ms(1) })
+            (Outcome::Ok, Value::Nil, if now < Duration::from_secs(5) { ms(500) } else { ms(1) })
         });
         let late = seen.iter().filter(|s| s.at >= Duration::from_millis(6_000)).count();
         prop_assert!(late <= 4 * 100 + 10, "{}", late);

@@ -1,16 +1,20 @@
 //! Generators and checkers together: what a correct service answers is valid, and each kind of
 //! wrong answer is found.
 
+mod asked;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duress_checkers::{Budget, Run, Verdict, check_all};
 use duress_history::{
-    Completion, Event, EventKind, Header, Host, Invocation, Op, Outcome, Phase, Process, Ret, Time, Value,
+    Completion, Event, EventKind, Header, Host, Invocation, Op, Outcome, Phase, Process, Time, Value,
 };
 use duress_seed::Seed;
 use duress_workloads::{Chosen, Next, Size, Slot, lock, register, set};
 use smol_str::SmolStr;
+
+use asked::{Asked, asked};
 
 /// A service in one place, which answers at once and can be made to lie.
 #[derive(Default)]
@@ -24,50 +28,50 @@ struct Service {
 }
 
 impl Service {
-    fn answer(&mut self, op: &Op, now_ms: u64) -> (Outcome, Ret) {
+    fn answer(&mut self, op: &Op, now_ms: u64) -> (Outcome, Value) {
         self.answered += 1;
         let lie = self.lie && self.answered > 500;
-        match op {
-            Op::Read { key } => {
+        match &asked(op) {
+            Asked::Read { key } => {
                 let (value, before) = self.registers.get(key).cloned().unwrap_or((Value::Nil, Value::Nil));
-                (Outcome::Ok, Ret::Value(if lie { before } else { value }))
+                (Outcome::Ok, if lie { before } else { value })
             }
-            Op::Write { key, value } => {
+            Asked::Write { key, value } => {
                 let old = self.registers.get(key).map_or(Value::Nil, |(value, _)| value.clone());
                 self.registers.insert(key.clone(), (value.clone(), old));
-                (Outcome::Ok, Ret::Done)
+                (Outcome::Ok, Value::Nil)
             }
-            Op::Add { element } => {
+            Asked::Add { element } => {
                 if !(lie && element % 7 == 0) {
                     self.elements.push(*element);
                 }
-                (Outcome::Ok, Ret::Done)
+                (Outcome::Ok, Value::Nil)
             }
-            Op::Elements => (Outcome::Ok, Ret::Elements(self.elements.clone())),
-            Op::Acquire { lock, lease_ms } => {
+            Asked::Elements => (Outcome::Ok, Value::Vector(self.elements.iter().copied().map(Value::Int).collect())),
+            Asked::Acquire { lock, lease_ms } => {
                 if self.held.get(lock).is_some_and(|(_, until)| *until > now_ms) && !lie {
-                    return (Outcome::Fail, Ret::Done);
+                    return (Outcome::Fail, Value::Nil);
                 }
                 self.tokens += 1;
                 self.held.insert(lock.clone(), (self.tokens, now_ms + lease_ms));
-                (Outcome::Ok, Ret::Token(self.tokens))
+                (Outcome::Ok, self.tokens.into())
             }
-            Op::Renew { lock, token, lease_ms } => match self.held.get_mut(lock) {
+            Asked::Renew { lock, token, lease_ms } => match self.held.get_mut(lock) {
                 Some((holder, until)) if holder == token => {
                     *until = now_ms + lease_ms;
-                    (Outcome::Ok, Ret::Done)
+                    (Outcome::Ok, Value::Nil)
                 }
-                _ => (Outcome::Fail, Ret::Done),
+                _ => (Outcome::Fail, Value::Nil),
             },
-            Op::Release { lock, token } => match self.held.get(lock) {
+            Asked::Release { lock, token } => match self.held.get(lock) {
                 Some((holder, _)) if holder == token => {
                     self.held.remove(lock);
-                    (Outcome::Ok, Ret::Done)
+                    (Outcome::Ok, Value::Nil)
                 }
-                _ => (Outcome::Fail, Ret::Done),
+                _ => (Outcome::Fail, Value::Nil),
             },
-            Op::Access { .. } => (Outcome::Ok, Ret::Done),
-            Op::Cas { .. } => (Outcome::Fail, Ret::Done),
+            Asked::Access { .. } => (Outcome::Ok, Value::Nil),
+            Asked::Cas { .. } => (Outcome::Fail, Value::Nil),
         }
     }
 }
@@ -109,13 +113,13 @@ fn verdict(chosen: &Chosen, lie: bool) -> Verdict {
             Next::Op(op) => {
                 let invocation = Invocation { process: slot.process, client: None, op: op.clone() };
                 events.push(Event { time: now.into(), kind: EventKind::Invoke(invocation) });
-                let (outcome, ret) = service.answer(&op, now.as_millis() as u64);
-                let takes = match &op {
-                    Op::Access { work_ms, .. } => Duration::from_millis(*work_ms),
+                let (outcome, result) = service.answer(&op, now.as_millis() as u64);
+                let takes = match &asked(&op) {
+                    Asked::Access { work_ms, .. } => Duration::from_millis(*work_ms),
                     _ => Duration::from_millis(1 + index as u64),
                 };
                 let process = slot.process;
-                let completion = Completion { process, outcome, op, ret, error: None, node: None, term: None };
+                let completion = Completion { process, outcome, op, result, error: None, node: None, term: None };
                 agenda.insert((now + takes, index), Some(completion));
             }
         }
@@ -131,13 +135,21 @@ fn verdict(chosen: &Chosen, lie: bool) -> Verdict {
         let node = Host::from(format!("n{}", last.node + 1));
         let client = Some(duress_history::Client { host: "c1".into(), node: node.clone() });
         record(EventKind::Invoke(Invocation { process, client, op: last.op.clone() }));
-        let (outcome, ret) = service.answer(&last.op, u64::MAX / 2);
+        let (outcome, result) = service.answer(&last.op, u64::MAX / 2);
         let node = Some(node);
-        record(EventKind::Complete(Completion { process, outcome, op: last.op, ret, error: None, node, term: None }));
+        record(EventKind::Complete(Completion {
+            process,
+            outcome,
+            op: last.op,
+            result,
+            error: None,
+            node,
+            term: None,
+        }));
     }
     record(EventKind::Phase { phase: Phase::End });
     let run = Run::new(&events, false).expect("a well-formed history");
-    let budget = Budget { time: Duration::from_secs(20), memory_bytes: 1 << 30 };
+    let budget = Budget { time: Duration::from_secs(20), memory_bytes: 1 << 30 }.into();
     check_all(&run, &checkers, &budget).verdict
 }
 

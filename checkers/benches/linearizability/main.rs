@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use duress_checkers::Budget;
 use duress_checkers::engine::{self, Action, History, Operation, PENDING};
 use duress_checkers::generate::registers;
+use duress_checkers::register::RegisterOp;
 use duress_checkers::wgl::Outcome;
-use duress_history::{Completion, Event, EventKind, Invocation, Op, Process, Ret, Time, Value, jsonl};
+use duress_history::{Completion, Event, EventKind, Invocation, Process, Time, Value, jsonl};
 use duress_seed::Seed;
 use nix::time::{ClockId, clock_gettime};
 
@@ -111,19 +112,19 @@ fn events(history: &History) -> Vec<Event> {
     places.sort_unstable();
     let event = |(place, n): (u32, usize)| {
         let Operation { key, action, invoked, .. } = history.operations[n];
-        let (key, process) = (format!("k{key}").into(), Process(n as u64));
+        let (key, process) = (Value::Text(format!("k{key}").into()), Process(n as u64));
         let int = |value: u32| Value::Int(value.into());
-        let (op, ret) = match action {
-            Action::Read(value) => (Op::Read { key }, Ret::Value(int(value))),
-            Action::Write(to) => (Op::Write { key, value: int(to) }, Ret::Done),
-            Action::Cas { from, to } => (Op::Cas { key, from: int(from), to: int(to) }, Ret::Done),
-            Action::Differs(from) => (Op::Cas { key, from: int(from), to: int(from) }, Ret::Done),
+        let (op, result) = match action {
+            Action::Read(value) => (RegisterOp::Read.on(key), int(value)),
+            Action::Write(to) => (RegisterOp::Write(int(to)).on(key), Value::Nil),
+            Action::Cas { from, to } => (RegisterOp::Cas { from: int(from), to: int(to) }.on(key), Value::Nil),
+            Action::Differs(from) => (RegisterOp::Cas { from: int(from), to: int(from) }.on(key), Value::Nil),
         };
         let kind = if place == invoked {
             EventKind::Invoke(Invocation { process, client: None, op })
         } else {
             let outcome = duress_history::Outcome::Ok;
-            EventKind::Complete(Completion { process, outcome, op, ret, error: None, node: None, term: None })
+            EventKind::Complete(Completion { process, outcome, op, result, error: None, node: None, term: None })
         };
         Event { time: Time(place.into()), kind }
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use duress_history::{self as history, Operation, Value};
+use duress_history::{Known, Value};
 
 use crate::Run;
 use crate::register::{Register, RegisterOp, RegisterRet};
@@ -39,7 +39,7 @@ impl KeyHistory<'_> {
 
 /// A register's name: nothing where a history has only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key<'r>(Option<&'r Value>);
+pub(super) struct Key<'r>(pub(super) Option<&'r Value>);
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,14 +96,20 @@ fn history<'r>(
             Some(RegisterOp::Cas { from, to }) => RegisterOp::Cas { from: symbols.of(from), to: symbols.of(to) },
             None => continue,
         };
-        let ret = match result(run, operation, &op, &mut symbols) {
-            Known::Returned(ret) => Some(ret),
-            Known::Maybe => {
+        let ret = match (operation.known(run.conventions), &op) {
+            // A failed cas may have failed for any reason (a timeout on the way, say), so it doesn't
+            // prove that the register held something else, unless the history's convention says so.
+            (Known::NotHeld(_), RegisterOp::Cas { .. }) => Some(RegisterRet::Mismatch),
+            (Known::Nothing | Known::NotHeld(_), _) | (Known::Maybe, RegisterOp::Read) => continue,
+            (Known::Maybe, _) => {
                 indeterminate += 1;
                 None
             }
-            Known::Nothing => continue,
-            Known::Strange => {
+            (Known::Happened(value), RegisterOp::Read) => Some(RegisterRet::Value(symbols.of(value))),
+            (Known::Happened(value), _) if *value == operation.op.value || *value == Value::Bool(true) => {
+                Some(RegisterRet::Done)
+            }
+            (Known::Happened(_), _) => {
                 *strange += 1;
                 continue;
             }
@@ -120,33 +126,6 @@ fn history<'r>(
     let mut kept = keep.iter();
     entries.retain(|_| *kept.next().unwrap_or(&true));
     KeyHistory { key, entries, operations, all, values: symbols.values, initial, indeterminate }
-}
-
-/// What is known of an operation's effect.
-enum Known {
-    Returned(RegisterRet<Symbol>),
-    /// It may have taken effect, now or later, or not.
-    Maybe,
-    /// It certainly had no effect and told nothing.
-    Nothing,
-    /// Its result doesn't fit what was asked.
-    Strange,
-}
-
-fn result(run: &Run<'_>, operation: &Operation, op: &RegisterOp<Symbol>, symbols: &mut Symbols) -> Known {
-    match (operation.known(run.conventions), op) {
-        // A failed cas may have failed for any reason (a timeout on the way, say), so it doesn't
-        // prove that the register held something else, unless the history's convention says so.
-        (history::Known::NotHeld(_), RegisterOp::Cas { .. }) => Known::Returned(RegisterRet::Mismatch),
-        (history::Known::Nothing | history::Known::NotHeld(_), _) => Known::Nothing,
-        (history::Known::Maybe, RegisterOp::Read) => Known::Nothing,
-        (history::Known::Maybe, _) => Known::Maybe,
-        (history::Known::Happened(value), RegisterOp::Read) => Known::Returned(RegisterRet::Value(symbols.of(value))),
-        (history::Known::Happened(value), _) if *value == operation.op.value || *value == Value::Bool(true) => {
-            Known::Returned(RegisterRet::Done)
-        }
-        (history::Known::Happened(_), _) => Known::Strange,
-    }
 }
 
 #[derive(Default)]

@@ -81,9 +81,7 @@ impl Judge for Linearizable {
                 format!("{} came back with results of the wrong type.", words::count(strange, "operation")),
             )
         } else if let (n, Some(first)) = unfit {
-            let first = &run.operations[first];
-            let (others, line) = (words::count(n, "operation"), first.invoked.line);
-            let summary = format!("{others} have no meaning for registers, the first at line {line}: {}.", first.op);
+            let summary = words::unfit("registers", n, &run.operations[first]);
             Report::unknown(self.name(), Class::Inconclusive, summary)
         } else if checked == 0 {
             Report::unknown(self.name(), Class::Inconclusive, "No operation on a register succeeded: nothing to judge.")
@@ -127,15 +125,20 @@ impl Linearizable {
                     return Err(format!("the operations on {} that were refused have an order", found.history.key));
                 }
             }
-            Ok(story::tell(run, found.history, &window))
+            let core = window.members.iter().map(|member| found.history.operations[member.entry]).collect();
+            Ok((story::tell(run, found.history, &window), core))
         };
-        let stories: Result<Vec<story::Story>, String> =
+        let stories: Result<Vec<(story::Story, Vec<usize>)>, String> =
             found[..found.len().min(EXPLAINED)].par_iter().map(explain).collect();
         let stories = match stories {
             Ok(stories) => stories,
             Err(why) => return contradiction(&why),
         };
-        for story in stories {
+        let mut core = Vec::new();
+        for (at, (story, of_story)) in stories.into_iter().enumerate() {
+            if at == 0 {
+                core = of_story;
+            }
             // The first sentence opens the report and needn't be said again.
             lines.extend(Some(story.sentence.clone()).filter(|_| !sentences.is_empty()));
             lines.extend(story.lines);
@@ -149,6 +152,8 @@ impl Linearizable {
         let summary = format!("{} of {} not linearizable: {first}", found.len(), words::count(keys.len(), "register"));
         let mut report = Report::invalid(self.name(), summary);
         report.explanation = lines;
+        core.sort_unstable();
+        report.core = core;
         report
     }
 }

@@ -175,18 +175,19 @@ impl Shrinker<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use duress_history::Value;
     use duress_seed::Seed;
-    use smol_str::SmolStr;
     use stateright::semantics::SequentialSpec;
 
     use super::*;
     use crate::linearizable::certify;
+    use crate::linearizable::history::Key;
     use crate::register::{Register, RegisterRet};
     use crate::wgl::Entry;
 
     /// A history that a register can have had: operations take effect one after the other, and
     /// each is stretched to both sides of that moment.
-    fn possible(seed: Seed, key: &SmolStr) -> KeyHistory<'_> {
+    fn possible(seed: Seed, key: &Value) -> KeyHistory<'_> {
         let mut register = Register(0);
         let mut entries: Vec<KeyEntry> = Vec::new();
         for n in 0..12 {
@@ -206,6 +207,7 @@ mod tests {
             entries.push(Entry { op, invoked, returned: (!indeterminate).then_some((end, ret)), passive });
         }
         let values = Vec::new();
+        let key = Key(Some(key));
         KeyHistory { key, operations: Vec::new(), all: Vec::new(), entries, values, initial: 0, indeterminate: 0 }
     }
 
@@ -213,7 +215,7 @@ mod tests {
     /// blamed for what the explanation shows.
     #[test]
     fn what_has_an_order_keeps_it() {
-        let key = SmolStr::default();
+        let key = Value::from("");
         let deadline = Deadline::after(std::time::Duration::from_secs(3600));
         for seed in 0..300 {
             let history = possible(Seed(seed), &key);
@@ -246,7 +248,7 @@ mod tests {
     /// can be left out of it.
     #[test]
     fn cores_are_minimal_and_confirmed() {
-        let key = SmolStr::default();
+        let key = Value::from("");
         let deadline = Deadline::after(std::time::Duration::from_secs(3600));
         let mut cores = 0;
         for seed in 0..400 {

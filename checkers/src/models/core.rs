@@ -171,7 +171,11 @@ pub(super) fn tell(history: &Run<'_>, key: &Option<Value>, sources: &[u32], core
         (Some(rule), _) => format!("{}{on}.", capital(rule)),
         (None, Some(op)) => {
             let line = op.completed.map_or(op.invoked.line, |end| end.line);
-            format!("No order of {n}{on} explains {}, which returned at line {line}.", what(op))
+            let at = match (&op.client, op.ended()) {
+                (Some(_), Some(end)) => format!("{end}"),
+                _ => format!("line {line}"),
+            };
+            format!("No order of {n}{on} explains {}, which returned at {at}.", what(op))
         }
         (None, None) => format!("No order of {n}{on} explains every result."),
     };
@@ -188,13 +192,17 @@ pub(super) fn tell(history: &Run<'_>, key: &Option<Value>, sources: &[u32], core
     }
     if let (Some(_), [_, .., last]) = (core.rule, &of_core[..]) {
         let first = &history.operations[of_core[0]];
-        sentence = format!(
-            "{} (lines {} to {})",
-            sentence.trim_end_matches('.'),
-            first.invoked.line,
-            last_line(&history.operations[*last])
-        );
+        let last = &history.operations[*last];
+        let place = match (&first.client, last.ended()) {
+            (Some(_), Some(end)) => format!("{} to {end}", first.began()),
+            _ => format!("lines {} to {}", first.invoked.line, last_line(last)),
+        };
+        sentence = format!("{} ({place})", sentence.trim_end_matches('.'));
         sentence.push('.');
+    }
+    if let (Some(first), Some(last)) = (of_core.first(), of_core.last()) {
+        let (first, last) = (&history.operations[*first], &history.operations[*last]);
+        lines.extend(words::faults(history, first.began(), last.ended().unwrap_or(history.end)));
     }
     (sentence, lines)
 }
@@ -234,11 +242,12 @@ fn what(operation: &Operation) -> String {
     format!("the {}{asked} of process {}{gave}", operation.op.f, operation.process.0)
 }
 
-/// "lines 3-7: process 2: enqueue 5 -> ok".
+/// "lines 3-7: process 2: enqueue 5 -> ok"; of a run of ours with hosts and times instead of lines.
 fn line(operation: &Operation) -> String {
-    let lines = match operation.completed {
-        Some(end) => format!("lines {}-{}", operation.invoked.line, end.line),
-        None => format!("line {}", operation.invoked.line),
+    let lines = match (words::place(operation), operation.completed) {
+        (Some(place), _) => place,
+        (None, Some(end)) => format!("lines {}-{}", operation.invoked.line, end.line),
+        (None, None) => format!("line {}", operation.invoked.line),
     };
     let key = operation.op.key.as_ref().map_or(String::new(), |key| format!(" {key}"));
     let asked =

@@ -1,8 +1,8 @@
-//! What a history that was made elsewhere can be judged against, by name.
+//! What any history can be judged against, by name.
 //!
-//! A [`Model`] reads an [`Imported`] history (any format, values as they were written) and gives a
-//! [`Report`]. `duress check FILE --model NAME` finds it in [`ALL`]; adding one means a module here
-//! and a line there. Operations that a model has no meaning for make the report unknown, with the
+//! A model is a [`Judge`] of histories whoever made them, values as they were written.
+//! `duress check PATH --model NAME` finds it in [`ALL`]; adding one means a module here and a line
+//! there. [`crate::ALL`] has the judges of whole runs besides. Operations that a model has no meaning for make the report unknown, with the
 //! line of the first of them: they are never passed over in silence.
 //!
 //! Linearizable objects are [`object::Object`]s: a sequential specification, and how operations of
@@ -28,12 +28,12 @@ use duress_history::{Operation, Value};
 use self::containers::Containers;
 use self::locks::Locks;
 use self::object::Linearizable;
-use crate::Judge;
+use crate::{Judge, Report, Run};
 
 /// Every model, in the order in which they are listed.
 pub const ALL: &[&dyn Judge] = &[
-    &Linearizable(registers::Registers { cas: false }),
-    &Linearizable(registers::Registers { cas: true }),
+    &registers::Judged(registers::Registers { cas: false }),
+    &registers::Judged(registers::Registers { cas: true }),
     &Linearizable(multi_register::MultiRegisters),
     &Linearizable(Locks(locks::Discipline::Anyone)),
     &Linearizable(Locks(locks::Discipline::Holder)),
@@ -71,6 +71,14 @@ pub const ALL: &[&dyn Judge] = &[
     &judgements::STALENESS,
     &judgements::EXCEPTIONS,
 ];
+
+/// Judges what a workload asked, without what the harness asked by itself.
+fn of_the_workload(history: &Run<'_>, judge: impl FnOnce(&Run<'_>) -> Report) -> Report {
+    let Some((own, numbers)) = history.without_probes() else { return judge(history) };
+    let mut report = judge(&own);
+    report.core.iter_mut().for_each(|at| *at = numbers[*at]);
+    report
+}
 
 /// The model of a name.
 pub fn named(name: &str) -> Option<&'static dyn Judge> {

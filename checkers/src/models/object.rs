@@ -168,14 +168,13 @@ impl<O: Object> Judge for Linearizable<O> {
     }
 
     fn judge(&self, history: &Run<'_>, settings: &Settings) -> Report {
-        let read = match read(&self.0, history) {
-            Ok(read) => read,
+        super::of_the_workload(history, |history| match read(&self.0, history) {
+            Ok(read) => self.judge(history, &read, settings),
             Err((line, why)) => {
                 let summary = format!("Line {line} has no meaning for {}: {why}.", self.name());
-                return Report::unknown(self.name(), Class::Inconclusive, summary);
+                Report::unknown(self.name(), Class::Inconclusive, summary)
             }
-        };
-        self.judge(history, &read, settings)
+        })
     }
 }
 

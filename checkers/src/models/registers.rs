@@ -1,16 +1,47 @@
 //! Registers that are read, written, and compared and set; judged by [`crate::engine`].
+//!
+//! Of a run of ours [`crate::linearizable`] tells more: clients, nodes, times and faults. It is the
+//! same engine, so that a history gets the same verdict whether it is live or was imported.
 
 use duress_history::formats::{Function, Known, Operation, Value};
 
-use super::object::{Call, Entries, Object};
+use super::object::{Call, Entries, Linearizable, Object};
 use super::values::{NIL, Values};
 use super::{cannot, pair};
 use crate::budget::Deadline;
 use crate::engine;
 use crate::register::{Register, RegisterOp, RegisterRet};
 use crate::wgl::Outcome;
+use crate::{Judge, Report, Run, Settings, linearizable};
+
+/// Judges registers, each history in the way that tells most of it.
+pub(crate) struct Judged(pub Registers);
+
+impl Judge for Judged {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn about(&self) -> &'static str {
+        self.0.about()
+    }
+
+    fn judge(&self, run: &Run<'_>, settings: &Settings) -> Report {
+        let known = |op| match RegisterOp::of(op) {
+            Some(RegisterOp::Cas { .. }) => self.0.cas,
+            found => found.is_some(),
+        };
+        // What has no meaning is told in the words that all models share.
+        if run.foreign || !run.operations.iter().all(|operation| known(&operation.op)) {
+            return Linearizable(self.0).judge(run, settings);
+        }
+        let report = linearizable::Linearizable::default().judge(run, settings);
+        Report { checker: self.name().into(), ..report }
+    }
+}
 
 /// Registers, at first `nil`.
+#[derive(Clone, Copy)]
 pub(crate) struct Registers {
     /// Whether there is a cas.
     pub cas: bool,

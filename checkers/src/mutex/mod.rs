@@ -54,7 +54,7 @@ impl Judge for MutualExclusion {
     }
 
     fn about(&self) -> &'static str {
-        "locks with leases and fencing tokens: acquire {:lease-ms n} -> token, renew, release, access of what they protect"
+        "locks with leases and fencing tokens, by time, of runs with clocks (the model lock has no leases): acquire {:lease-ms n} -> token, renew, release, access of what they protect"
     }
 
     fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
@@ -80,6 +80,11 @@ impl Judge for MutualExclusion {
             late.extend(late_accesses(run, lock, operations));
         }
         overlaps.sort_by_key(|overlap| overlap.later.from);
+        let unfit: Vec<_> = run
+            .operations
+            .iter()
+            .filter(|o| (o.key().is_none() || LockOp::of(&o.op).is_none()) && !o.op.is_probe())
+            .collect();
         let asked = locks.values().flatten().any(|at| run.operations[*at].op.f == Function::Acquire);
 
         let mut wrong = Vec::new();
@@ -90,6 +95,8 @@ impl Judge for MutualExclusion {
         wrong.extend(late.first().cloned());
         let mut report = if let Some(first) = wrong.first() {
             Report::invalid(self.name(), first.clone())
+        } else if let Some(first) = unfit.first() {
+            Report::unknown(self.name(), Class::Inconclusive, words::unfit("locks with leases", unfit.len(), first))
         } else if grants == 0 {
             let class = if asked { Class::Unavailable } else { Class::Inconclusive };
             Report::unknown(self.name(), class, "No lock was ever granted: nothing to judge.")

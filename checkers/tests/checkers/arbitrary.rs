@@ -1,10 +1,12 @@
 //! Whatever the history, if it can be read at all, every checker answers.
 
+use duress_checkers::mutex::LockOp;
+use duress_checkers::register::RegisterOp;
 use duress_checkers::{
-    Budget, Checker, Class, Run, Verdict, check_all, faults, linearizable, mutex, set, split_brain, stats,
+    Budget, Class, Judge, Run, Settings, Verdict, check_all, faults, linearizable, mutex, set, split_brain, stats,
 };
 use duress_history::{
-    Completion, Event, EventKind, Evidence, FaultEvent, Invocation, NodeReport, Op, Outcome, Phase, Process, Ret,
+    Completion, Event, EventKind, Evidence, FaultEvent, Function, Invocation, NodeReport, Op, Outcome, Phase, Process,
     Stage, Time, Value,
 };
 use proptest::prelude::*;
@@ -21,24 +23,26 @@ fn operation() -> impl Strategy<Value = Op> {
     let token = prop_oneof![4 => 0u64..5, 1 => any::<u64>()];
     let millis = prop_oneof![4 => 0u64..50, 1 => any::<u64>()];
     prop_oneof![
-        name().prop_map(|key| Op::Read { key }),
-        (name(), value()).prop_map(|(key, value)| Op::Write { key, value }),
-        (name(), value(), value()).prop_map(|(key, from, to)| Op::Cas { key, from, to }),
-        (0i64..4).prop_map(|element| Op::Add { element }),
-        Just(Op::Elements),
-        (name(), millis.clone()).prop_map(|(lock, lease_ms)| Op::Acquire { lock, lease_ms }),
-        (name(), token.clone(), millis.clone()).prop_map(|(lock, token, lease_ms)| Op::Renew { lock, token, lease_ms }),
-        (name(), token.clone()).prop_map(|(lock, token)| Op::Release { lock, token }),
-        (name(), token, millis).prop_map(|(lock, token, work_ms)| Op::Access { lock, token, work_ms }),
+        name().prop_map(|key| RegisterOp::Read.on(key)),
+        (name(), value()).prop_map(|(key, value)| RegisterOp::Write(value).on(key)),
+        (name(), value(), value()).prop_map(|(key, from, to)| RegisterOp::Cas { from, to }.on(key)),
+        (0i64..4).prop_map(|element| Op::new(Function::Add, element)),
+        Just(Op::new(Function::Read, Value::Nil)),
+        (name(), millis.clone()).prop_map(|(lock, lease_ms)| LockOp::Acquire { lease_ms }.on(lock)),
+        (name(), token.clone(), millis.clone())
+            .prop_map(|(lock, token, lease_ms)| LockOp::Renew { token, lease_ms }.on(lock)),
+        (name(), token.clone()).prop_map(|(lock, token)| LockOp::Release { token }.on(lock)),
+        (name(), token, millis).prop_map(|(lock, token, work_ms)| LockOp::Access { token, work_ms }.on(lock)),
     ]
 }
 
-fn ret() -> impl Strategy<Value = Ret> {
+fn result() -> impl Strategy<Value = Value> {
     prop_oneof![
-        Just(Ret::Done),
-        value().prop_map(Ret::Value),
-        prop::collection::vec(0i64..6, 0..4).prop_map(Ret::Elements),
-        (0u64..5).prop_map(Ret::Token),
+        Just(Value::Nil),
+        value(),
+        prop::collection::vec(0i64..6, 0..4)
+            .prop_map(|elements| Value::Vector(elements.into_iter().map(Value::Int).collect())),
+        (0u64..5).prop_map(Value::from),
     ]
 }
 
@@ -46,7 +50,7 @@ fn ret() -> impl Strategy<Value = Ret> {
 #[derive(Clone, Debug)]
 enum Step {
     Begin(u64, Op),
-    Finish(u64, Outcome, Ret, Option<u64>, Option<u64>),
+    Finish(u64, Outcome, Value, Option<u64>, Option<u64>),
     Other(EventKind),
 }
 
@@ -57,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     let small = || prop::option::of(0u64..3);
     prop_oneof![
         6 => (0u64..5, operation()).prop_map(|(process, op)| Step::Begin(process, op)),
-        6 => (0u64..5, outcome, ret(), small(), small()).prop_map(|(p, o, r, n, t)| Step::Finish(p, o, r, n, t)),
+        6 => (0u64..5, outcome, result(), small(), small()).prop_map(|(p, o, r, n, t)| Step::Finish(p, o, r, n, t)),
         1 => (0u64..3, stage.clone()).prop_map(|(fault, stage)| {
             let (kind, what) = (if fault == 0 { "crash" } else { "partition" }.into(), format!("fault {fault}"));
             Step::Other(EventKind::Fault(FaultEvent { fault, stage, kind, what, hosts: vec!["n1".into()], links: vec![] }))
@@ -86,10 +90,18 @@ fn events(steps: Vec<(Step, u64)>) -> Vec<Event> {
                 open.insert(process, op.clone());
                 EventKind::Invoke(Invocation { process: Process(process), client: None, op })
             }
-            Step::Finish(process, outcome, ret, node, term) => {
+            Step::Finish(process, outcome, result, node, term) => {
                 let Some(op) = open.remove(&process) else { continue };
                 let node = node.map(|n| format!("n{n}").into());
-                EventKind::Complete(Completion { process: Process(process), outcome, op, ret, error: None, node, term })
+                EventKind::Complete(Completion {
+                    process: Process(process),
+                    outcome,
+                    op,
+                    result,
+                    error: None,
+                    node,
+                    term,
+                })
             }
             Step::Begin(..) => continue,
             Step::Other(kind) => kind,
@@ -109,8 +121,8 @@ proptest! {
     ) {
         let events = events(steps);
         let run = Run::new(&events, truncated).expect("well formed");
-        let checkers: Vec<Box<dyn Checker>> = vec![
-            Box::new(linearizable::Linearizable { certify: true, ..Default::default() }),
+        let checkers: Vec<Box<dyn Judge>> = vec![
+            Box::new(linearizable::Linearizable::default()),
             Box::new(mutex::MutualExclusion { fencing: false }),
             Box::new(mutex::MutualExclusion { fencing: true }),
             Box::new(split_brain::SplitBrain),
@@ -119,13 +131,14 @@ proptest! {
             Box::new(stats::Stats { min_ok: 2 }),
             Box::new(faults::FaultsProven),
         ];
-        let results = check_all(&run, &checkers, &Budget::default());
+        let settings = Settings { certify: true, ..Budget::default().into() };
+        let results = check_all(&run, &checkers, &settings);
         for report in &results.reports {
             prop_assert_ne!(report.class, Some(Class::Infrastructure), "{:?}", report);
             prop_assert_eq!(report.verdict == Verdict::Valid, report.class.is_none(), "{:?}", report);
             prop_assert!(report.summary.ends_with('.'), "{:?}", report);
         }
         // The same again, whatever the threads do.
-        prop_assert_eq!(check_all(&run, &checkers, &Budget::default()), results);
+        prop_assert_eq!(check_all(&run, &checkers, &settings), results);
     }
 }

@@ -1,6 +1,6 @@
 //! Reports put together.
 
-use duress_checkers::{Budget, Checker, Class, Report, Results, Run, Verdict, check_all, set, stats};
+use duress_checkers::{Class, Judge, Report, Results, Run, Settings, Verdict, check_all, set, stats};
 
 use crate::notation::parse;
 
@@ -10,7 +10,10 @@ impl Judge for Fixed {
     fn name(&self) -> &'static str {
         "fixed"
     }
-    fn check(&self, _: &Run<'_>, _: &Budget) -> Report {
+    fn about(&self) -> &'static str {
+        "says what it is told to"
+    }
+    fn judge(&self, _: &Run<'_>, _: &Settings) -> Report {
         self.0.clone()
     }
 }
@@ -21,15 +24,18 @@ impl Judge for Panics {
     fn name(&self) -> &'static str {
         "panics"
     }
+    fn about(&self) -> &'static str {
+        "panics"
+    }
     fn judge(&self, run: &Run<'_>, _: &Settings) -> Report {
         panic!("operation {} is odd", run.operations.len())
     }
 }
 
-fn results(checkers: Vec<Box<dyn Checker>>) -> Results {
+fn results(checkers: Vec<Box<dyn Judge>>) -> Results {
     let events = parse("1 c1/n1 read x : 1 2 ok 1");
     let run = Run::new(&events, false).unwrap();
-    check_all(&run, &checkers, &Budget::default())
+    check_all(&run, &checkers, &Settings::default())
 }
 
 #[test]
@@ -45,7 +51,7 @@ fn invalid_beats_unknown_beats_valid() {
     let (valid, invalid) = (Report::valid("a", ""), Report::invalid("b", ""));
     let unknown = Report::unknown("c", Class::Unavailable, "");
     let all = |reports: &[&Report]| {
-        let found = results(reports.iter().map(|r| Box::new(Fixed((*r).clone())) as Box<dyn Checker>).collect());
+        let found = results(reports.iter().map(|r| Box::new(Fixed((*r).clone())) as Box<dyn Judge>).collect());
         (found.verdict, found.class)
     };
     assert_eq!(all(&[&valid, &valid]), (Verdict::Valid, None));
@@ -71,7 +77,7 @@ fn a_cut_off_last_line_is_a_run_cut_short() {
     let events = parse("1 c1/n1 read x : 1 2 ok 1");
     let whole = Run::new(&events, false).unwrap();
     let cut = Run::new(&events, true).unwrap();
-    let check = |run: &Run<'_>| stats::Stats { min_ok: 1 }.check(run, &Budget::default());
+    let check = |run: &Run<'_>| stats::Stats { min_ok: 1 }.judge(run, &Settings::default());
     assert_eq!(check(&whole).verdict, Verdict::Valid);
     assert_eq!((check(&cut).verdict, check(&cut).class), (Verdict::Unknown, Some(Class::Inconclusive)));
 }

@@ -6,7 +6,7 @@
 //! 3 c1/n1 cas x 1 2      : 50 60 info timeout
 //! 4 c1/n1 acquire l 1000 : 70 80 ok token 7
 //! 5 c1/n1 add 12         : 90 -               (never completed)
-//! 6 c1/n1 elements       : 95 99 ok [1 2 3]
+//! 6 c1/n1 read           : 95 99 ok [1 2 3]
 //! fault 1 partition n1 | n2 n3 : 10 50        (proven; `unproven`, `unhealed`, `unmeasured` after)
 //! say n1 leads 0         : 10
 //! say n2 follows 1       : 10
@@ -18,9 +18,11 @@
 //! Empty lines and what follows a `#` are passed over. A history ends with `phase end` unless it
 //! says `cut short`.
 
+use duress_checkers::mutex::LockOp;
+use duress_checkers::register::RegisterOp;
 use duress_history::{
-    Client, Completion, Event, EventKind, Evidence, FaultEvent, Header, Invocation, NodeReport, Op, Outcome, Phase,
-    Process, Ret, Stage, Time, Value,
+    Client, Completion, Event, EventKind, Evidence, FaultEvent, Function, Header, Invocation, NodeReport, Op, Outcome,
+    Phase, Process, Stage, Time, Value,
 };
 
 /// The history that a text describes.
@@ -127,17 +129,15 @@ fn value(text: &str) -> Value {
 fn operation(words: &[&str]) -> Option<Op> {
     let number = |text: &str| text.parse::<u64>().ok();
     Some(match *words {
-        ["read", key] => Op::Read { key: key.into() },
-        ["write", key, v] => Op::Write { key: key.into(), value: value(v) },
-        ["cas", key, from, to] => Op::Cas { key: key.into(), from: value(from), to: value(to) },
-        ["add", element] => Op::Add { element: element.parse().ok()? },
-        ["elements"] => Op::Elements,
-        ["acquire", lock, lease] => Op::Acquire { lock: lock.into(), lease_ms: number(lease)? },
-        ["renew", lock, token, lease] => {
-            Op::Renew { lock: lock.into(), token: number(token)?, lease_ms: number(lease)? }
-        }
-        ["release", lock, token] => Op::Release { lock: lock.into(), token: number(token)? },
-        ["access", lock, token] => Op::Access { lock: lock.into(), token: number(token)?, work_ms: 1 },
+        ["read", key] => RegisterOp::Read.on(key),
+        ["write", key, v] => RegisterOp::Write(value(v)).on(key),
+        ["cas", key, from, to] => RegisterOp::Cas { from: value(from), to: value(to) }.on(key),
+        ["add", element] => Op::new(Function::Add, element.parse::<i64>().ok()?),
+        ["read"] => Op::new(Function::Read, Value::Nil),
+        ["acquire", lock, lease] => LockOp::Acquire { lease_ms: number(lease)? }.on(lock),
+        ["renew", lock, token, lease] => LockOp::Renew { token: number(token)?, lease_ms: number(lease)? }.on(lock),
+        ["release", lock, token] => LockOp::Release { token: number(token)? }.on(lock),
+        ["access", lock, token] => LockOp::Access { token: number(token)?, work_ms: 1 }.on(lock),
         _ => return None,
     })
 }
@@ -149,23 +149,23 @@ fn completion(process: Process, op: Op, words: &[&str]) -> Option<Completion> {
         "info" => Outcome::Info,
         _ => return None,
     };
-    let mut completion = Completion { process, outcome, op, ret: Ret::Done, error: None, node: None, term: None };
+    let mut completion = Completion { process, outcome, op, result: Value::Nil, error: None, node: None, term: None };
     let mut rest = words[1..].iter();
     while let Some(word) = rest.next() {
         match *word {
             "by" => completion.node = Some((*rest.next()?).into()),
             "term" => completion.term = rest.next()?.parse().ok(),
-            "token" => completion.ret = Ret::Token(rest.next()?.parse().ok()?),
+            "token" => completion.result = Value::Int(rest.next()?.parse().ok()?),
             _ if word.starts_with('[') => {
                 let mut text = word.to_string();
                 while !text.ends_with(']') {
                     text = format!("{text} {}", rest.next()?);
                 }
                 let inner = text.trim_matches(['[', ']']);
-                completion.ret =
-                    Ret::Elements(inner.split_whitespace().map(|e| e.parse().ok()).collect::<Option<_>>()?);
+                let elements = inner.split_whitespace().map(|e| e.parse().ok().map(Value::Int));
+                completion.result = Value::Vector(elements.collect::<Option<_>>()?);
             }
-            _ if outcome == Outcome::Ok => completion.ret = Ret::Value(value(word)),
+            _ if outcome == Outcome::Ok => completion.result = value(word),
             error => completion.error = Some(error.into()),
         }
     }

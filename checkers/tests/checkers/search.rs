@@ -3,8 +3,8 @@
 use duress_checkers::models::forward;
 use duress_checkers::register::{Register, RegisterOp, RegisterRet};
 use duress_checkers::wgl::{Entry, Limit, Outcome, search};
-use duress_checkers::{Budget, Checker, Run, Verdict, linearizable::Linearizable};
-use duress_history::{Completion, Event, EventKind, Invocation, Op, Outcome as Ended, Process, Ret, Time, Value};
+use duress_checkers::{Budget, Judge, Run, Settings, Verdict, linearizable::Linearizable};
+use duress_history::{Completion, Event, EventKind, Invocation, Outcome as Ended, Process, Time, Value};
 use duress_seed::Seed;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
@@ -115,19 +115,19 @@ fn events(history: &[Tiny]) -> Vec<Event> {
     for tiny in history {
         let process = Process(tiny.process);
         let op = match &tiny.entry.op {
-            RegisterOp::Read => Op::Read { key: "x".into() },
-            RegisterOp::Write(v) => Op::Write { key: "x".into(), value: value(*v) },
-            RegisterOp::Cas { from, to } => Op::Cas { key: "x".into(), from: value(*from), to: value(*to) },
+            RegisterOp::Read => RegisterOp::Read.on("x"),
+            RegisterOp::Write(v) => RegisterOp::Write(value(*v)).on("x"),
+            RegisterOp::Cas { from, to } => RegisterOp::Cas { from: value(*from), to: value(*to) }.on("x"),
         };
         let invocation = Invocation { process, client: None, op: op.clone() };
         events.push(Event { time: Time(tiny.entry.invoked), kind: EventKind::Invoke(invocation) });
         if let Some((at, ret)) = &tiny.entry.returned {
-            let (outcome, ret) = match ret {
-                RegisterRet::Done => (Ended::Ok, Ret::Done),
-                RegisterRet::Value(v) => (Ended::Ok, Ret::Value(value(*v))),
-                RegisterRet::Mismatch => (Ended::Fail, Ret::Done),
+            let (outcome, result) = match ret {
+                RegisterRet::Done => (Ended::Ok, Value::Nil),
+                RegisterRet::Value(v) => (Ended::Ok, value(*v)),
+                RegisterRet::Mismatch => (Ended::Fail, Value::Nil),
             };
-            let completion = Completion { process, outcome, op, ret, error: None, node: None, term: None };
+            let completion = Completion { process, outcome, op, result, error: None, node: None, term: None };
             events.push(Event { time: Time(*at), kind: EventKind::Complete(completion) });
         }
     }
@@ -192,7 +192,8 @@ fn the_search_agrees_with_two_naive_ones() {
         let expected = brute_force(&known, &Register(0), (1 << known.len()) - 1);
         let events = events(&history);
         let run = Run::new(&events, false).expect("well formed");
-        let report = Linearizable { certify: true, ..Linearizable::default() }.check(&run, &Budget::default());
+        let settings = Settings { certify: true, ..Settings::default() };
+        let report = Linearizable::default().judge(&run, &settings);
         assert_eq!(report.verdict == Verdict::Invalid, !expected, "seed {seed}: {report:?} {history:?}");
     }
     assert!(invalid > 800 && indeterminate > 2_000, "{invalid} invalid, {indeterminate} with indeterminate operations");

@@ -1,7 +1,8 @@
 //! Long histories: within the budget, and the same whatever the number of threads.
 
-use duress_checkers::{Budget, Checker, Run, Verdict, linearizable::Linearizable};
-use duress_history::{Client, Completion, Event, EventKind, Invocation, Op, Outcome, Process, Ret, Time, Value};
+use duress_checkers::register::RegisterOp;
+use duress_checkers::{Judge, Run, Settings, Verdict, linearizable::Linearizable};
+use duress_history::{Client, Completion, Event, EventKind, Function, Invocation, Outcome, Process, Time, Value};
 use duress_seed::Seed;
 
 /// What a correct service could have answered: `processes` clients on `keys` registers, of which
@@ -37,27 +38,27 @@ fn history(seed: Seed, operations: u64, keys: u64, processes: u64, corrupt: Opti
         // Neighbours in time share keys, so that they contend.
         let key = (n * keys / operations + draw(5).below(4)).min(keys - 1);
         let register = &mut registers[key as usize];
-        let name: smol_str::SmolStr = format!("r{key:04}").into();
+        let name = Value::Text(format!("r{key:04}").into());
         let value = n as i64 + 1;
         let held = |v: i64| if v == 0 { Value::Nil } else { Value::Int(v) };
-        let (op, ret) = match draw(6).below(10) {
-            0..5 => (Op::Read { key: name }, Ret::Value(held(*register))),
+        let (op, result) = match draw(6).below(10) {
+            0..5 => (RegisterOp::Read.on(name), held(*register)),
             5..8 => {
                 *register = value;
-                (Op::Write { key: name, value: held(value) }, Ret::Done)
+                (RegisterOp::Write(held(value)).on(name), Value::Nil)
             }
             _ => {
                 let from = held(*register);
                 *register = value;
-                (Op::Cas { key: name, from, to: held(value) }, Ret::Done)
+                (RegisterOp::Cas { from, to: held(value) }.on(name), Value::Nil)
             }
         };
-        let ret = if corrupt == Some(n) && matches!(op, Op::Read { .. }) { Ret::Value(Value::Int(-1)) } else { ret };
+        let result = if corrupt == Some(n) && op.f == Function::Read { Value::Int(-1) } else { result };
         let client = Some(Client { host: "c1".into(), node: "n1".into() });
         let process = Process(process);
         events.push((invoked, 1, EventKind::Invoke(Invocation { process, client, op: op.clone() })));
-        let (outcome, ret) = if indeterminate { (Outcome::Info, Ret::Done) } else { (Outcome::Ok, ret) };
-        let completion = Completion { process, outcome, op, ret, error: None, node: None, term: None };
+        let (outcome, result) = if indeterminate { (Outcome::Info, Value::Nil) } else { (Outcome::Ok, result) };
+        let completion = Completion { process, outcome, op, result, error: None, node: None, term: None };
         events.push((returned, 0, EventKind::Complete(completion)));
     }
     events.sort_by_key(|(at, order, _)| (*at, *order));
@@ -65,8 +66,8 @@ fn history(seed: Seed, operations: u64, keys: u64, processes: u64, corrupt: Opti
 }
 
 fn check(events: &[Event]) -> duress_checkers::Report {
-    Linearizable { certify: true, ..Linearizable::default() }
-        .check(&Run::new(events, false).expect("well formed"), &Budget::default())
+    let settings = Settings { certify: true, ..Settings::default() };
+    Linearizable::default().judge(&Run::new(events, false).expect("well formed"), &settings)
 }
 
 #[test]

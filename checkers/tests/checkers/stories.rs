@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 
-use duress_checkers::{Budget, Checker, Report, Run};
+use duress_checkers::{Judge, Report, Run, Settings};
 use duress_checkers::{faults, linearizable, mutex, set, split_brain, stats};
 
 use crate::notation::parse;
 
-fn checker(name: &str) -> Box<dyn Checker> {
+fn checker(name: &str) -> Box<dyn Judge> {
     match name {
-        "linearizable" => Box::new(linearizable::Linearizable { certify: true, ..Default::default() }),
+        "linearizable" => Box::new(linearizable::Linearizable::default()),
         "mutex" => Box::new(mutex::MutualExclusion { fencing: false }),
         "mutex-fencing" => Box::new(mutex::MutualExclusion { fencing: true }),
         "split-brain" => Box::new(split_brain::SplitBrain),
@@ -64,7 +64,7 @@ fn histories_get_their_verdicts_and_reports() {
         let (which, expected) = (header("checker:"), header("expect:"));
         let events = parse(&lines.collect::<Vec<_>>().join("\n"));
         let run = Run::new(&events, false).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let report = checker(&which).check(&run, &Budget::default());
+        let report = checker(&which).judge(&run, &Settings { certify: true, ..Settings::default() });
         let shown = show(&report);
         assert_eq!(report.verdict.to_string(), expected, "{name}:\n{shown}");
         insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {

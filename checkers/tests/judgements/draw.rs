@@ -1,9 +1,9 @@
 //! Tiny random histories, and what all oracles ask of them.
 
-use duress_checkers::models::{Settings, named};
-use duress_checkers::{Report, Verdict};
+use duress_checkers::models::named;
+use duress_checkers::{Report, Run, Settings, Verdict};
 use duress_history::formats::{Conventions, Failed, Format, Function, Imported, Moment, NilRead, Operation, Value};
-use duress_history::{Outcome, Process};
+use duress_history::{Op, Outcome, Process};
 use duress_seed::Seed;
 
 /// Decisions by what they are about.
@@ -78,14 +78,15 @@ pub(crate) fn history(
                 slots[slot].1 = Some(all.len());
                 all.push(Operation {
                     process: Process(process),
-                    function,
-                    key: key.map(Value::Int),
-                    argument,
+                    client: None,
+                    op: Op { f: function, key: key.map(Value::Int), value: argument },
                     result,
                     invoked: moment,
                     completed: None,
                     outcome,
                     error: None,
+                    node: None,
+                    term: None,
                 });
             }
             None => {}
@@ -93,7 +94,16 @@ pub(crate) fn history(
     }
     let conventions = Conventions { nil_read: NilRead::Unset, failed: Failed::Drop };
     let independent = all.iter().any(|operation| operation.op.key.is_some());
-    Imported { format: Format::Edn, conventions, operations: all, nemesis: Vec::new(), entries: index, independent }
+    Imported {
+        format: Format::Edn,
+        conventions,
+        operations: all,
+        nemesis: Vec::new(),
+        entries: index,
+        independent,
+        events: Vec::new(),
+        truncated: false,
+    }
 }
 
 pub(crate) fn outcome(draws: &Draws, n: u64) -> Outcome {
@@ -109,7 +119,9 @@ pub(crate) fn judge(model: &str, history: &Imported) -> Report {
 }
 
 pub(crate) fn judge_with(model: &str, history: &Imported, permits: Option<u64>) -> Report {
-    let report = named(model).expect("it is a model").check(history, &Settings { permits, ..Settings::default() });
+    let report = named(model)
+        .expect("it is a model")
+        .judge(&Run::imported(history), &Settings { permits, ..Settings::default() });
     assert!(report.core.iter().all(|at| *at < history.operations.len()));
     report
 }

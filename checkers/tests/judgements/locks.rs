@@ -53,7 +53,7 @@ fn semaphores_count_permits() {
         if held.is_empty() {
             continue;
         }
-        let count = |at: usize| history.operations[at].argument.as_int().unwrap_or(1) as u64;
+        let count = |at: usize| history.operations[at].op.value.as_int().unwrap_or(1) as u64;
         let at_once = |place: u64| {
             held.iter().filter(|(_, from, to)| *from <= place && place < *to).map(|(at, ..)| count(*at)).sum::<u64>()
         };
@@ -79,7 +79,7 @@ fn writers_hold_alone() {
         if held.is_empty() {
             continue;
         }
-        let writes = |at: usize| history.operations[at].argument == Value::Keyword("write".into());
+        let writes = |at: usize| history.operations[at].op.value == Value::Keyword("write".into());
         let wrong = held
             .iter()
             .any(|a| held.iter().any(|b| a.0 < b.0 && a.1 < b.2 && b.1 < a.2 && (writes(a.0) || writes(b.0))));

@@ -1,7 +1,7 @@
 //! What reports say, with the lines of the input, of one planted anomaly each.
 
-use duress_checkers::models::{Settings, named};
-use duress_checkers::{Report, Verdict};
+use duress_checkers::models::named;
+use duress_checkers::{Report, Run, Settings, Verdict};
 use duress_history::formats::{NilRead, Options, read};
 
 /// Judges a history of lines such as `0 invoke write [x 1]`.
@@ -15,7 +15,9 @@ fn judge(model: &str, lines: &str) -> Report {
     let text: String = lines.trim().lines().map(entry).collect();
     let options = Options { nil_read: Some(NilRead::Unset), ..Options::default() };
     let history = read(text.as_bytes(), &options).expect("it is a history");
-    named(model).expect("it is a model").check(&history, &Settings { permits: Some(1), ..Settings::default() })
+    named(model)
+        .expect("it is a model")
+        .judge(&Run::imported(&history), &Settings { permits: Some(1), ..Settings::default() })
 }
 
 fn invalid(model: &str, lines: &str, core: &[usize], says: &[&str]) {
@@ -129,7 +131,7 @@ fn exceptions_are_counted_by_class() {
          {{:process 1, :type :invoke, :f :read}}\n{{:process 1, :type :info, :f :read, :error :late, :exception {thrown}}}"
     );
     let history = read(text.as_bytes(), &Options::default()).expect("it is a history");
-    let report = named("exceptions").expect("it is a model").check(&history, &Settings::default());
+    let report = named("exceptions").expect("it is a model").judge(&Run::imported(&history), &Settings::default());
     let kinds: Vec<&str> = report.tables[0].rows.iter().map(|row| row[1].as_str()).collect();
     assert_eq!(kinds, [":late", "java.net.SocketException"]);
 }

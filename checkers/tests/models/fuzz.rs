@@ -1,7 +1,7 @@
 //! Every model against the naive search, on very many tiny histories. `DURESS_FUZZ` sets how many.
 
-use duress_checkers::models::{ALL, Settings};
-use duress_checkers::{Class, Report, Verdict};
+use duress_checkers::models::ALL;
+use duress_checkers::{Class, Report, Run, Settings, Verdict};
 use duress_history::formats::Imported;
 use duress_seed::Seed;
 
@@ -19,14 +19,14 @@ fn first() -> u64 {
 }
 
 /// The part of a history that a report calls contradictory.
-fn core(history: &Run<'_>, report: &Report) -> Imported {
+fn core(history: &Imported, report: &Report) -> Imported {
     let operations = report.core.iter().map(|at| history.operations[*at].clone()).collect();
     Imported { operations, ..history.clone() }
 }
 
-pub(crate) fn judge(model: &str, history: &Run<'_>, certify: bool) -> Report {
+pub(crate) fn judge(model: &str, history: &Imported, certify: bool) -> Report {
     let model = duress_checkers::models::named(model).expect("it is one of the models");
-    model.check(history, &Settings { certify, ..Settings::default() })
+    model.judge(&Run::imported(history), &Settings { certify, ..Settings::default() })
 }
 
 /// Histories of one model. How many were valid and invalid, and how many of each were judged

@@ -15,7 +15,7 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 /// Histories that say nothing are neither.
-fn is_valid(model: &str, history: &Run<'_>) -> bool {
+fn is_valid(model: &str, history: &Imported) -> bool {
     judge(model, history, false).verdict != Verdict::Invalid
 }
 
@@ -59,7 +59,7 @@ fn renaming_values_changes_nothing() {
 }
 
 /// The history with every moment moved; the operations' order follows.
-fn moved(history: &Run<'_>, place: impl Fn(u64) -> u64) -> Imported {
+fn moved(history: &Imported, place: impl Fn(u64) -> u64) -> Imported {
     let mut other = history.clone();
     let to = |moment: Moment| Moment { index: place(moment.index), ..moment };
     for operation in &mut other.operations {

@@ -178,7 +178,7 @@ struct Candidate<'h> {
 
 /// Whether all operations of a history on one key have an order. Tries every one; remembers only
 /// dead ends.
-pub(crate) fn is_linearizable(model: &str, history: &Run<'_>, key: &Option<Value>) -> bool {
+pub(crate) fn is_linearizable(model: &str, history: &Imported, key: &Option<Value>) -> bool {
     let unknown = history.conventions.nil_read == NilRead::Unknown;
     let mut candidates = Vec::new();
     for operation in history.operations.iter().filter(|o| o.op.key == *key) {

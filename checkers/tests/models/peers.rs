@@ -58,7 +58,7 @@ impl SequentialSpec for Object {
 
 /// Every operation's invocation and return, in order: the moment, the operation, whether it is the
 /// return.
-fn events(history: &Run<'_>) -> Vec<(u64, &Operation, bool)> {
+fn events(history: &Imported) -> Vec<(u64, &Operation, bool)> {
     let mut events = Vec::new();
     for operation in &history.operations {
         events.push((operation.invoked.index, operation, false));
@@ -68,7 +68,7 @@ fn events(history: &Run<'_>) -> Vec<(u64, &Operation, bool)> {
     events
 }
 
-fn stateright(model: &'static str, history: &Run<'_>) -> bool {
+fn stateright(model: &'static str, history: &Imported) -> bool {
     let unknown = history.conventions.nil_read == NilRead::Unknown;
     let mut tester = LinearizabilityTester::new(Object(start(model)));
     for (_, operation, returns) in events(history) {
@@ -103,7 +103,7 @@ impl Specification for Plain {
     }
 }
 
-fn todc(model: &'static str, history: &Run<'_>) -> bool {
+fn todc(model: &'static str, history: &Imported) -> bool {
     let unknown = history.conventions.nil_read == NilRead::Unknown;
     let action = |(_, operation, returns): (u64, &Operation, bool)| {
         let asked = Asked(model, unknown, operation.clone());

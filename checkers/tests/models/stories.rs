@@ -1,7 +1,7 @@
 //! What reports say to people: in words, with the lines of the input.
 
-use duress_checkers::models::{ALL, Settings, named};
-use duress_checkers::{Budget, Class, Report, Verdict};
+use duress_checkers::models::{ALL, named};
+use duress_checkers::{Budget, Class, Report, Run, Settings, Verdict};
 use duress_history::formats::{Options, read};
 
 /// Judges a history of lines such as `0 invoke enqueue 1`.
@@ -14,7 +14,9 @@ fn judge(model: &str, lines: &str) -> Report {
     };
     let text: String = lines.trim().lines().map(entry).collect();
     let history = read(text.as_bytes(), &Options::default()).expect("it is a history");
-    named(model).expect("it is a model").check(&history, &Settings { certify: true, ..Settings::default() })
+    named(model)
+        .expect("it is a model")
+        .judge(&Run::imported(&history), &Settings { certify: true, ..Settings::default() })
 }
 
 /// A report as it is read.
@@ -158,7 +160,7 @@ fn a_budget_that_runs_out_is_unknown() {
         Budget { memory_bytes: 100_000, ..Budget::default() },
     ] {
         let settings = Settings { budget, ..Settings::default() };
-        let report = named("counter").expect("it is a model").check(&history, &settings);
+        let report = named("counter").expect("it is a model").judge(&Run::imported(&history), &settings);
         assert_eq!((report.verdict, report.class), (Verdict::Unknown, Some(Class::Inconclusive)), "{report:?}");
         assert!(report.summary.contains("valid up to operation 0 of 21"), "{report:?}");
     }

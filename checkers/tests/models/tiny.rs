@@ -2,7 +2,7 @@
 //! would give them, then some of them changed.
 
 use duress_history::formats::{Conventions, Failed, Format, Function, Imported, Moment, NilRead, Operation, Value};
-use duress_history::{Outcome, Process};
+use duress_history::{Op, Outcome, Process};
 use duress_seed::Seed;
 
 use super::oracle::{State, answer};
@@ -194,14 +194,15 @@ pub(crate) fn history(model: &str, seed: Seed) -> Imported {
         let error = (outcome == Outcome::Fail && at % 2 == 0).then(|| Value::Keyword("refused".into()));
         operations.push(Operation {
             process: Process(calls[at].process),
-            function,
-            key: None,
-            argument,
+            client: None,
+            op: Op { f: function, key: None, value: argument },
             result: (outcome == Outcome::Ok).then_some(result),
             invoked,
             completed: place[at].1,
             outcome,
             error,
+            node: None,
+            term: None,
         });
     }
     operations.sort_by_key(|operation| operation.invoked.index);
@@ -216,5 +217,7 @@ pub(crate) fn history(model: &str, seed: Seed) -> Imported {
         nemesis: Vec::new(),
         entries: events.len() as u64,
         independent: false,
+        events: Vec::new(),
+        truncated: false,
     }
 }

@@ -167,7 +167,7 @@ fn endings(script: &Script, events: &[Event]) -> Vec<Option<Completion>> {
 
 /// Whether the harness asks only to see whether a node answers.
 fn is_probe(op: &duress_history::Op) -> bool {
-    op.key_text().is_some_and(|key| key.starts_with(duress_workloads::PROBES))
+    op.is_probe()
 }
 
 fn unproven(events: &[Event]) -> Vec<String> {

@@ -12,17 +12,14 @@ use crate::args::ListArgs;
 use crate::assemble;
 use crate::exit::Failure;
 
-/// Checkers, with one line each.
-const CHECKERS: &[(&str, &str)] = &[
-    ("linearizable", "every register behaves as one copy: Wing-Gong-Lowe search, key by key"),
-    ("mutual-exclusion", "no two clients hold a lock at once; fencing tokens only grow"),
-    ("split-brain", "one leader per term, nobody acts as leader behind another's back, logs agree"),
-    ("set", "no acknowledged element is lost, none appears that was never added"),
-    ("faults-proven", "every fault was measured to have happened and to have been healed"),
-    ("stats", "enough operations succeeded for a verdict to mean something"),
-    ("service-level", "the target served for the share of the time that the scenario asks for"),
-    ("log-patterns", "no node's log tells of a crash or of damage; a finding beside the verdict"),
-];
+/// What judges nodes' logs, which are no part of a history.
+const LOG_PATTERNS: (&str, &str) =
+    ("log-patterns", "no node's log tells of a crash or of damage; a finding beside the verdict");
+
+/// Every judge, with one line each.
+fn checkers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    duress_checkers::all().map(|judge| (judge.name(), judge.about())).chain([LOG_PATTERNS])
+}
 
 /// What can be listed.
 pub(crate) const SECTIONS: [&str; 8] =
@@ -50,7 +47,7 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
                 "Grudges (which links a fault of links hits)",
                 duress_fault::Grudge::ALL.iter().map(|(grudge, description)| (grudge.name(), *description)),
             ),
-            "checkers" => section("Checkers", CHECKERS.iter().copied()),
+            "checkers" => section("Checkers", checkers()),
             "models" => models(),
             "anomalies" => anomalies(),
             _ => bugs(&plugs),
@@ -61,8 +58,8 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
 
 /// What a history can be judged against.
 pub(crate) fn models() {
-    let models = duress_checkers::models::ALL.iter();
-    section("Models of histories (duress check FILE --model)", models.map(|model| (model.name(), model.about())));
+    let models = duress_checkers::all();
+    section("Models of histories (duress check PATH --model)", models.map(|model| (model.name(), model.about())));
 }
 
 /// What can be wrong with a generated history.
@@ -126,7 +123,7 @@ mod tests {
     /// A checker that may judge a run and isn't listed could not be looked up.
     #[test]
     fn every_checker_of_a_run_is_listed() {
-        let listed: Vec<&str> = CHECKERS.iter().map(|(name, _)| *name).collect();
+        let listed: Vec<&str> = checkers().map(|(name, _)| name).collect();
         let plugs = assemble::plugs();
         for target in plugs.targets {
             for workload in plugs.workloads {

@@ -17,7 +17,7 @@ pub use event::{
     Client, Completion, Event, EventKind, Evidence, Fact, FaultEvent, Header, Invocation, NodeReport, Outcome, Phase,
     Stage,
 };
-pub use op::{Function, Op, Process};
+pub use op::{Function, Op, PROBES, Process};
 pub use operation::{Conventions, Failed, Known, Moment, NilRead, Operation};
 pub use pair::{Malformed, operations};
 pub use value::Value;

@@ -140,7 +140,15 @@ pub struct Op {
     pub value: Value,
 }
 
+/// The keys of what the harness itself asks, to see whether a target serves, begin so. No workload's do.
+pub const PROBES: &str = "probe-";
+
 impl Op {
+    /// Whether the harness asked it, and no workload.
+    pub fn is_probe(&self) -> bool {
+        self.key_text().is_some_and(|key| key.starts_with(PROBES))
+    }
+
     /// An operation without a key.
     pub fn new(f: Function, value: impl Into<Value>) -> Op {
         Op { f, key: None, value: value.into() }

@@ -206,7 +206,7 @@ fn name(process: Process) -> String {
 
 /// Whether the harness asks only to see whether a node answers.
 pub(crate) fn is_probe(op: &Op) -> bool {
-    op.key_text().is_some_and(|key| key.starts_with(duress_workloads::PROBES))
+    op.is_probe()
 }
 
 /// A line about an event of the history, for a trace.

@@ -83,7 +83,9 @@ impl Machine for Toy {
 struct Clients;
 
 impl Service<Toy> for Clients {
-    fn request(&self, _: Process, _: u64, _: &Op) {}
+    fn request(&self, _: Process, _: u64, _: &Op) -> Option<()> {
+        Some(())
+    }
 
     fn completion(&self, _: &Op, outcome: client::Outcome<Done1>) -> Done {
         let outcome = match outcome {

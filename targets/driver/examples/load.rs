@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use duress_driver::client::Client;
 use duress_driver::{NodeConfig, run_node};
-use duress_kv::api::{ClientId, Op, Request};
-use duress_kv::config::Config;
+use duress_history::{Function, Op, Value};
 use duress_kv::{paxos, primary_backup, quorum};
-use duress_machine::NodeId;
 use duress_machine::client::{Outcome, Policy};
+use duress_machine::{Asker, NodeId};
 use duress_seed::Seed;
 
 const POLICY: Policy = Policy {
@@ -49,10 +48,10 @@ fn node(arguments: &[String]) -> ExitCode {
     let (peers, http) = (addresses(peers), addresses(http));
     let nodes = peers.len() as u16;
     let majority = nodes / 2 + 1;
-    let target = match mode.as_str() {
-        "paxos" => Config::Paxos(paxos::Config::new(nodes, Seed(1))),
-        "primary-backup" => Config::PrimaryBackup(primary_backup::Config::new(nodes, Seed(1))),
-        "quorum" => Config::Quorum(quorum::Config::new(nodes, majority, majority, Seed(1))),
+    let machine = match mode.as_str() {
+        "paxos" => serde_json::to_value(paxos::Config::new(nodes, Seed(1))),
+        "primary-backup" => serde_json::to_value(primary_backup::Config::new(nodes, Seed(1))),
+        "quorum" => serde_json::to_value(quorum::Config::new(nodes, majority, majority, Seed(1))),
         _ => return ExitCode::from(2),
     };
     let config = NodeConfig {
@@ -62,9 +61,15 @@ fn node(arguments: &[String]) -> ExitCode {
         http: http[usize::from(id)],
         http_peers: http,
         data_dir: Path::new(directory).join(format!("n{}", id + 1)),
-        target,
+        target: mode.clone(),
+        config: machine.expect("a configuration is plain data"),
     };
-    match run_node(config, None) {
+    let end = match mode.as_str() {
+        "paxos" => run_node::<paxos::Paxos>(config, None),
+        "primary-backup" => run_node::<primary_backup::PrimaryBackup>(config, None),
+        _ => run_node::<quorum::Quorum>(config, None),
+    };
+    match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -104,8 +109,7 @@ fn load(mode: &str, nodes: usize, clients: usize, requests: usize) {
     runtime.block_on(async {
         let client = Arc::new(Client::new(http.to_vec(), POLICY));
         let begun = Instant::now();
-        let warm = Request { client: ClientId(1), sequence: 0, op: Op::Write { key: "k".into(), value: "v".into() } };
-        client.call(warm, NodeId(0)).await;
+        client.call(Asker { client: 1, sequence: 0 }, &Op::on(Function::Write, "k", "v"), NodeId(0)).await;
         println!("{nodes} nodes of {mode} serve after {:.0?}", begun.elapsed());
 
         let cpu = |process: &Killed| cpu_seconds(process.0.id());
@@ -146,11 +150,13 @@ async fn one_client(client: &Client, index: u64, requests: u64, nodes: u64) -> (
     let mut others = 0;
     let mut node = NodeId((index % nodes) as u16);
     for sequence in 1..=requests {
-        let key = format!("k{}", Seed(index).decide(&[sequence]).below(100)).into();
-        let op =
-            if sequence % 2 == 0 { Op::Read { key } } else { Op::Write { key, value: sequence.to_string().into() } };
+        let key = format!("k{}", Seed(index).decide(&[sequence]).below(100));
+        let op = match sequence % 2 {
+            0 => Op::on(Function::Read, &*key, Value::Nil),
+            _ => Op::on(Function::Write, &*key, sequence),
+        };
         let begun = Instant::now();
-        match client.call(Request { client: ClientId(100 + index), sequence, op }, node).await {
+        match client.call(Asker { client: 100 + index, sequence }, &op, node).await {
             Outcome::Ok { node: answered, .. } => {
                 node = answered;
                 latencies.push(begun.elapsed());

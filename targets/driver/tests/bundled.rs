@@ -6,15 +6,18 @@ mod support;
 use std::time::Duration;
 
 use duress_driver::client::Client;
-use duress_driver::run_node;
-use duress_kv::api::{Reply, Response};
+use duress_driver::{NodeConfig, run_node};
+use duress_history::Value;
 use duress_kv::config::Config;
+use duress_kv::paxos::Paxos;
+use duress_kv::primary_backup::PrimaryBackup;
+use duress_kv::quorum::Quorum;
 use duress_kv::{paxos, primary_backup, quorum};
 use duress_machine::NodeId;
-use duress_machine::client::{Outcome, Policy};
+use duress_machine::client::Policy;
 use duress_seed::Seed;
 use nix::sys::signal::Signal;
-use support::{Layout, Process, child, eventually, http, read, request, write};
+use support::{Layout, Process, answer, call, child, eventually, http, op, read, write};
 
 const NODES: u16 = 3;
 
@@ -22,11 +25,22 @@ const NODES: u16 = 3;
 #[test]
 fn child_node() {
     let Some(config) = child() else { return };
-    run_node(serde_json::from_str(&config).unwrap(), None).unwrap();
+    let config: NodeConfig = serde_json::from_str(&config).unwrap();
+    match config.target.as_str() {
+        "paxos" => run_node::<Paxos>(config, None).unwrap(),
+        "primary-backup" => run_node::<PrimaryBackup>(config, None).unwrap(),
+        _ => run_node::<Quorum>(config, None).unwrap(),
+    }
 }
 
 fn start(layout: &Layout, id: u16, target: &Config) -> Process {
-    Process::again("child_node", &serde_json::to_string(&layout.node(id, target.clone())).unwrap(), None)
+    let config = match target {
+        Config::Paxos(config) => serde_json::to_value(config),
+        Config::PrimaryBackup(config) => serde_json::to_value(config),
+        Config::Quorum(config) => serde_json::to_value(config),
+    };
+    let config = layout.node(id, target.mode(), config.unwrap());
+    Process::again("child_node", &serde_json::to_string(&config).unwrap(), None)
 }
 
 /// Who leads, as most nodes see it.
@@ -47,13 +61,6 @@ fn leader(layout: &Layout, except: Option<u16>) -> u16 {
             _ => Err(named),
         }
     })
-}
-
-fn answered(outcome: &Outcome<Response>) -> Option<&Reply> {
-    match outcome {
-        Outcome::Ok { answer, .. } => answer.result.as_ref().ok(),
-        Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
-    }
 }
 
 #[test]
@@ -88,14 +95,14 @@ fn leaders_die_and_stop(target: &Config) {
             sequence += 1;
             let op = write(&format!("k{}", sequence % 10), &sequence.to_string());
             // Retried until it is certain: the service applies it once.
-            let outcome = runtime.block_on(client.call(request(1, sequence, op), NodeId((sequence % 3) as u16)));
-            assert_eq!(answered(&outcome), Some(&Reply::Done), "write {sequence}: {outcome:?}");
+            let outcome = runtime.block_on(call(&client, 1, sequence, &op, NodeId((sequence % 3) as u16)));
+            assert_eq!(answer(&outcome), Some(&Value::Nil), "write {sequence}: {outcome:?}");
         }
         for key in 0..10 {
             let newest = (0..=sequence).rev().find(|written| written % 10 == key).unwrap();
-            let outcome = runtime.block_on(client.call(request(100 + newest, 1, read(&format!("k{key}"))), NodeId(0)));
-            let expected = Reply::Value(Some(newest.to_string().into()));
-            assert_eq!(answered(&outcome), Some(&expected), "after write {sequence}");
+            let outcome = runtime.block_on(call(&client, 100 + newest, 1, &read(&format!("k{key}")), NodeId(0)));
+            let expected = if newest == 0 { Value::Nil } else { Value::from(newest) };
+            assert_eq!(answer(&outcome), Some(&expected), "after write {sequence}");
         }
     };
     write_some(50);
@@ -137,23 +144,25 @@ fn a_quorum_answers_while_one_node_is_dead() {
     let target = Config::Quorum(quorum::Config::new(NODES, 2, 2, Seed(1)));
     let mut nodes: Vec<Process> = (0..NODES).map(|id| start(&layout, id, &target)).collect();
     let put = |node: usize, value: &str| {
-        eventually("a write", || match http(layout.http[node], "PUT /kv/k", &format!("{{\"value\": \"{value}\"}}")) {
-            Ok((200, _, _)) => Ok(()),
-            other => Err(other),
+        eventually("a write", || {
+            match op(layout.http[node], &format!(r#"{{"f": "write", "key": "k", "value": "{value}"}}"#)) {
+                Ok((200, _, _)) => Ok(()),
+                other => Err(other),
+            }
         });
     };
     let get = |node: usize| {
-        eventually("a read", || match http(layout.http[node], "GET /kv/k", "") {
-            Ok((200, _, body)) => Ok(body["value"].as_str().map(str::to_owned)),
+        eventually("a read", || match op(layout.http[node], r#"{"f": "read", "key": "k"}"#) {
+            Ok((200, _, body)) => Ok(body["result"].as_i64()),
             other => Err(other),
         })
     };
     put(0, "1");
-    assert_eq!(get(1).as_deref(), Some("1"));
+    assert_eq!(get(1), Some(1));
     nodes[0].kill();
     put(1, "2");
     nodes[0] = start(&layout, 0, &target);
-    assert_eq!(get(0).as_deref(), Some("2"), "the node that was away reads what it missed");
-    let (code, _, body) = http(layout.http[1], "POST /kv/k/cas", r#"{"from": "2", "to": "3"}"#).unwrap();
+    assert_eq!(get(0), Some(2), "the node that was away reads what it missed");
+    let (code, _, body) = op(layout.http[1], r#"{"f": "cas", "key": "k", "value": ["2", "3"]}"#).unwrap();
     assert_eq!((code, &body["error"], &body["definite"]), (501, &"not-supported".into(), &true.into()));
 }

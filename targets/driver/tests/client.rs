@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duress_driver::client::Client;
-use duress_kv::api::{Refusal, Reply, Request, Response};
-use duress_machine::NodeId;
-use duress_machine::client::{Outcome, Policy};
+use duress_machine::client::{Disposition, Outcome, Policy};
+use duress_machine::{NodeId, Reply};
 use duress_seed::Seed;
-use support::{request, write};
+use support::{call, write};
 
 /// The sequence numbers of all requests that a server has received in full and did not definitely
 /// refuse: each of them may have taken effect.
@@ -44,17 +43,17 @@ fn serve(stream: TcpStream, seed: Seed, connection: u64, effective: &Effective) 
         }
         let Some(request) = read_request(&mut reader)? else { return Ok(()) };
         if ![2, 3, 5].contains(&what) {
-            effective.lock().unwrap().insert(request.sequence);
+            effective.lock().unwrap().insert(request);
         }
         let result = match what {
             1 => return Ok(()), // received, not answered
-            2 => Err(Refusal::Unavailable),
-            3 => Err(Refusal::NotLeader { leader: Some(NodeId(1)) }),
-            4 => Err(Refusal::Unknown),
-            5 => Err(Refusal::LockHeld),
-            _ => Ok(Reply::Done),
+            2 => Reply::refused(Disposition::Retry, "unavailable"),
+            3 => Reply::refused(Disposition::Redirect(NodeId(1)), "not-leader"),
+            4 => Reply::refused(Disposition::Unknown, "unknown"),
+            5 => Reply::refused(Disposition::Fail, "lock-held"),
+            _ => Reply::ok(duress_history::Value::Nil),
         };
-        let body = serde_json::to_vec(&Response { node: NodeId(0), term: 1, result })?;
+        let body = serde_json::to_vec(&result.by(NodeId(0), 1))?;
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nduress-checksum: {:08x}\r\ncontent-length: {}\r\n\r\n",
             crc32fast::hash(&body),
@@ -63,7 +62,7 @@ fn serve(stream: TcpStream, seed: Seed, connection: u64, effective: &Effective) 
         let mut answer = [head.as_bytes(), &body].concat();
         if what == 12 {
             // One bit is wrong, so that it is not an answer any more, whatever it reads like.
-            effective.lock().unwrap().remove(&request.sequence);
+            effective.lock().unwrap().remove(&request);
             let bit = seed.decide(&[connection, exchange, 1]).below(body.len() as u64 * 8) as usize;
             answer[head.len() + bit / 8] ^= 1 << (bit % 8);
         }
@@ -78,7 +77,8 @@ fn serve(stream: TcpStream, seed: Seed, connection: u64, effective: &Effective) 
     Ok(())
 }
 
-fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
+/// The number of the next request.
+fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<u64>> {
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -94,7 +94,8 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<Request>> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Some(serde_json::from_slice(&body)?))
+    let question: serde_json::Value = serde_json::from_slice(&body)?;
+    question["sequence"].as_u64().map(Some).ok_or_else(|| std::io::Error::other("a question without its number"))
 }
 
 #[test]
@@ -118,8 +119,8 @@ fn what_may_have_happened_is_never_failed() {
                 let mut outcomes = Vec::new();
                 for i in 0..150 {
                     let sequence = worker * 1000 + i;
-                    let call = client.call(request(worker, sequence, write("k", "v")), NodeId((i % 2) as u16));
-                    outcomes.push((sequence, call.await));
+                    let outcome = call(&client, worker, sequence, &write("k", "v"), NodeId((i % 2) as u16)).await;
+                    outcomes.push((sequence, outcome));
                 }
                 outcomes
             })

@@ -6,12 +6,13 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use duress_checkers::mutex::LockOp;
 use duress_driver::client_host::{CallOutcome, ClientHostConfig, Command, Completion, run_client_host};
 use duress_driver::control;
-use duress_kv::api::{Op, Reply, Token};
-use duress_machine::NodeId;
+use duress_history::{Op, Value};
+use duress_machine::{Asker, NodeId};
 use nix::sys::signal::Signal;
-use support::{Layout, Process, child, policy, read, request, spawn_toy, write};
+use support::{Layout, Process, child, policy, read, spawn_toy, write};
 
 /// A client host, when started as a child with its configuration and its channel as its input.
 #[test]
@@ -48,8 +49,13 @@ impl Stage {
         control::read_blocking(&mut self.channel).unwrap().expect("the client host still speaks")
     }
 
+    fn perform(&mut self, call: u64, op: Op) {
+        let who = Asker { client: 1000 + call, sequence: 1 };
+        self.say(&Command::Perform { call, who, op, first: NodeId(0) });
+    }
+
     fn call(&mut self, call: u64, op: Op) -> CallOutcome {
-        self.say(&Command::Call { call, request: request(1000 + call, 1, op), first: NodeId(0) });
+        self.perform(call, op);
         match self.hear() {
             Completion::Called { call: called, outcome } if called == call => outcome,
             other => panic!("not the end of call {call}: {other:?}"),
@@ -57,15 +63,21 @@ impl Stage {
     }
 
     fn acquire(&mut self, lease: Duration) -> u64 {
-        match self.call(1, Op::Acquire { lock: "l".into(), lease }) {
-            CallOutcome::Ok { response } if response.result == Ok(Reply::Granted(Token(4))) => 4,
+        let lease_ms = lease.as_millis() as u64;
+        match self.call(1, LockOp::Acquire { lease_ms }.on("l")) {
+            CallOutcome::Ok { reply, .. } if reply.result == Value::Int(4) => 4,
             other => panic!("not granted: {other:?}"),
         }
     }
 
     fn access(&mut self, call: u64, work: Duration) {
-        self.say(&Command::Access { call, lock: "l".into(), token: 4, work });
+        self.perform(call, LockOp::Access { token: 4, work_ms: work.as_millis() as u64 }.on("l"));
     }
+}
+
+/// An access that the client host did not go about.
+fn refused(call: u64) -> Completion {
+    Completion::Refused { call, error: "lease-expired".into() }
 }
 
 #[test]
@@ -73,13 +85,12 @@ fn calls_are_made_concurrently() {
     let mut stage = Stage::new();
     for call in 0..200 {
         let op = if call % 2 == 0 { write(&format!("k{call}"), "v") } else { read("unset") };
-        stage.say(&Command::Call { call, request: request(1000 + call, 1, op), first: NodeId(0) });
+        stage.perform(call, op);
     }
     let mut seen: Vec<u64> = (0..200)
         .map(|_| match stage.hear() {
-            Completion::Called { call, outcome: CallOutcome::Ok { response } } => {
-                let expected = if call % 2 == 0 { Reply::Done } else { Reply::Value(None) };
-                assert_eq!(response.result, Ok(expected), "call {call}");
+            Completion::Called { call, outcome: CallOutcome::Ok { reply, .. } } => {
+                assert_eq!((reply.result, reply.error), (Value::Nil, None), "call {call}");
                 call
             }
             other => panic!("{other:?}"),
@@ -93,19 +104,19 @@ fn calls_are_made_concurrently() {
 fn an_access_under_a_running_lease_reaches_the_resource_and_back() {
     let mut stage = Stage::new();
     stage.access(7, Duration::ZERO);
-    assert_eq!(stage.hear(), Completion::AccessRefused { call: 7 }, "without a lease");
+    assert_eq!(stage.hear(), refused(7), "without a lease");
     stage.acquire(Duration::from_secs(600));
-    for (call, accepted) in [(8, true), (9, false)] {
+    for (call, refused) in [(8, None), (9, Some("fenced".into()))] {
         stage.access(call, Duration::from_millis(5));
-        assert_eq!(stage.hear(), Completion::AccessWrite { call, lock: "l".into(), token: 4 });
-        stage.say(&Command::ResourceAnswer { call, accepted });
-        assert_eq!(stage.hear(), Completion::Accessed { call, accepted });
+        assert_eq!(stage.hear(), Completion::Write { call, lock: "l".into(), token: 4 });
+        stage.say(&Command::ResourceAnswer { call, refused: refused.clone() });
+        assert_eq!(stage.hear(), Completion::Written { call, refused });
     }
     // An answer that nobody waits for is passed over, and a lease given back is no lease.
-    stage.say(&Command::ResourceAnswer { call: 8, accepted: true });
-    stage.call(10, Op::Release { lock: "l".into(), token: Token(4) });
+    stage.say(&Command::ResourceAnswer { call: 8, refused: None });
+    stage.call(10, LockOp::Release { token: 4 }.on("l"));
     stage.access(11, Duration::ZERO);
-    assert_eq!(stage.hear(), Completion::AccessRefused { call: 11 });
+    assert_eq!(stage.hear(), refused(11));
 }
 
 #[test]
@@ -113,7 +124,7 @@ fn an_access_after_the_lease_is_refused() {
     let mut stage = Stage::new();
     stage.acquire(Duration::ZERO);
     stage.access(2, Duration::ZERO);
-    assert_eq!(stage.hear(), Completion::AccessRefused { call: 2 });
+    assert_eq!(stage.hear(), refused(2));
 }
 
 #[test]
@@ -132,10 +143,10 @@ fn a_pause_between_check_and_write_lets_a_stale_write_through() {
     assert!(acquired.elapsed() > lease);
     stage.host.signal(Signal::SIGCONT);
     stage.channel.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    assert_eq!(stage.hear(), Completion::AccessWrite { call: 2, lock: "l".into(), token: 4 });
+    assert_eq!(stage.hear(), Completion::Write { call: 2, lock: "l".into(), token: 4 });
     // The next check finds out.
     stage.access(4, Duration::ZERO);
-    assert_eq!(stage.hear(), Completion::AccessRefused { call: 4 });
+    assert_eq!(stage.hear(), refused(4));
 }
 
 #[test]

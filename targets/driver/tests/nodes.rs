@@ -10,25 +10,19 @@ use std::time::Duration;
 use duress_driver::client::Client;
 use duress_driver::control::{self, Order, Report};
 use duress_driver::run_machine;
-use duress_kv::api::{Refusal, Reply};
+use duress_history::Value;
 use duress_machine::client::{Outcome, Policy};
 use duress_machine::{NodeId, Observation};
 use nix::sys::signal::Signal;
-use support::{Layout, Process, Toy, child, eventually, http, policy, read, request, spawn_toy, write};
+use support::{Layout, Process, Toy, answer, call, child, eventually, http, op, policy, read, spawn_toy, write};
 
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn value(text: &str) -> Reply {
-    Reply::Value(Some(text.into()))
-}
-
-fn answer(outcome: &Outcome<duress_kv::api::Response>) -> Option<&Reply> {
-    match outcome {
-        Outcome::Ok { answer, .. } => answer.result.as_ref().ok(),
-        _ => None,
-    }
+/// What a write of this text reads as.
+fn value(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::from(text), Value::Int)
 }
 
 /// A node of a toy cluster, when started as a child with its layout and number.
@@ -54,36 +48,38 @@ fn a_cluster_serves_http_as_curl_sees_it() {
     let _nodes: Vec<_> = (0..2).map(|id| spawn_toy(&layout, id, None)).collect();
     let ask = |node: usize, line: &str, body: &str| eventually(line, || http(layout.http[node], line, body));
 
-    let (code, _, body) = ask(0, "PUT /kv/a%20b", r#"{"value": "1"}"#);
-    assert_eq!((code, &body["node"], &body["term"]), (200, &"n1".into(), &1.into()), "{body}");
-    let (code, _, body) = ask(0, "GET /kv/a%20b", "");
-    assert_eq!((code, &body["value"]), (200, &"1".into()));
-    let (code, _, body) = ask(1, "GET /kv/unset", "");
-    assert_eq!((code, &body["value"], &body["node"]), (200, &serde_json::Value::Null, &"n2".into()));
-    let (code, _, body) = ask(1, "GET /kv?prefix=a", "");
-    assert_eq!((code, &body["entries"]["a b"]), (200, &"1".into()), "{body}");
+    let op = |node: usize, op: &str| ask(node, "POST /op", op);
 
-    let (code, head, body) = ask(1, "PUT /kv/k", r#"{"value": "2"}"#);
+    let (code, _, body) = op(0, r#"{"f": "write", "key": "a b", "value": "1"}"#);
+    assert_eq!((code, &body["node"], &body["term"]), (200, &"n1".into(), &1.into()), "{body}");
+    let (code, _, body) = op(0, r#"{"f": "read", "key": "a b"}"#);
+    assert_eq!((code, &body["result"]), (200, &1.into()));
+    let (code, _, body) = op(1, r#"{"f": "read", "key": "unset"}"#);
+    assert_eq!((code, &body["result"], &body["node"]), (200, &serde_json::Value::Null, &"n2".into()));
+    assert!(body.as_object().unwrap().contains_key("result"), "{body}");
+
+    let (code, head, body) = op(1, r#"{"f": "write", "key": "k", "value": "2"}"#);
     assert_eq!(
         (code, &body["error"], &body["definite"], &body["leader"]),
         (307, &"not-leader".into(), &true.into(), &"n1".into())
     );
-    assert!(head.contains(&format!("location: http://{}/kv/k", layout.http[0])), "{head}");
+    assert!(head.contains(&format!("location: http://{}/op", layout.http[0])), "{head}");
 
-    let (code, _, body) = ask(0, "POST /kv/k/cas", r#"{"from": null, "to": "3"}"#);
-    assert_eq!((code, &body["error"], &body["actual"]), (409, &"cas-mismatch".into(), &"x".into()), "{body}");
-    let (code, _, body) = ask(0, "POST /locks/l/acquire", r#"{"lease_ms": 1000}"#);
-    assert_eq!((code, &body["token"]), (200, &4.into()), "{body}");
-    let (code, _, body) = ask(0, "POST /locks/l/release", r#"{"token": 4}"#);
+    let (code, _, body) = op(0, r#"{"f": "cas", "key": "k", "value": [null, "3"]}"#);
+    assert_eq!((code, &body["error"], &body["result"]), (409, &"cas-mismatch".into(), &"x".into()), "{body}");
+    let (code, _, body) = op(0, r#"{"f": "acquire", "key": "l", "value": {"lease-ms": 1000}}"#);
+    assert_eq!((code, &body["result"]), (200, &4.into()), "{body}");
+    let (code, _, body) = op(0, r#"{"f": "release", "key": "l", "value": 4}"#);
     assert_eq!((code, &body["error"], &body["definite"]), (409, &"not-holder".into(), &true.into()));
+    let (code, _, body) = op(0, r#"{"f": "dance", "key": "k"}"#);
+    assert_eq!((code, &body["error"], &body["definite"]), (501, &"not-supported".into(), &true.into()));
 
     for (line, body) in [
-        ("PUT /kv/k", "{"),
-        ("PUT /kv/k", r#"{"valu": "1"}"#),
-        ("POST /locks/l/steal", "{}"),
-        ("GET /kv?prefx=a", ""),
-        ("GET /kv/k HTTP/1.1\r\nduress-client: -1\r\nX: ", ""),
-        ("POST /rpc", "{}"),
+        ("POST /op", "{"),
+        ("POST /op", r#"{"key": "k"}"#),
+        ("POST /op", r#"{"f": 7}"#),
+        ("POST /op HTTP/1.1\r\nduress-client: -1\r\nX: ", r#"{"f": "read", "key": "k"}"#),
+        ("POST /ask", "{}"),
     ] {
         let (code, _, answer) = ask(0, line, body);
         assert!(code == 400 || code == 415, "{line} {body}: {code} {answer}");
@@ -108,9 +104,9 @@ fn the_client_follows_redirects_and_uses_connections_again() {
         for i in 0..50 {
             let text = i.to_string();
             // n3 does not lead: the answer comes from n1.
-            let outcome = client.call(request(1, i * 2, write("k", &text)), NodeId(2)).await;
+            let outcome = call(&client, 1, i * 2, &write("k", &text), NodeId(2)).await;
             assert!(matches!(outcome, Outcome::Ok { node: NodeId(0), .. }), "{outcome:?}");
-            let outcome = client.call(request(1, i * 2 + 1, read("k")), NodeId(0)).await;
+            let outcome = call(&client, 1, i * 2 + 1, &read("k"), NodeId(0)).await;
             assert_eq!(answer(&outcome), Some(&value(&text)));
         }
     });
@@ -124,22 +120,22 @@ fn no_answer_is_unknown_and_no_connection_is_failed() {
     let short = Policy { attempt_timeout: Duration::from_millis(100), max_attempts: 100, ..policy() };
     block_on(async {
         let client = Client::new(layout.http.clone(), policy());
-        let outcome = client.call(request(1, 1, read("k")), NodeId(0)).await;
-        assert_eq!(answer(&outcome), Some(&Reply::Value(None)));
+        let outcome = call(&client, 1, 1, &read("k"), NodeId(0)).await;
+        assert_eq!(answer(&outcome), Some(&Value::Nil));
         let client = Client::new(layout.http.clone(), short);
         // Never answered by the machine.
-        let outcome = client.call(request(1, 2, write("never", "1")), NodeId(0)).await;
+        let outcome = call(&client, 1, 2, &write("never", "1"), NodeId(0)).await;
         assert_eq!(outcome, Outcome::Unknown { answer: None });
         // Answered "unknown".
         let client = Client::new(layout.http.clone(), policy());
-        let outcome = client.call(request(13, 1, read("k")), NodeId(0)).await;
+        let outcome = call(&client, 13, 1, &read("k"), NodeId(0)).await;
         assert!(
-            matches!(&outcome, Outcome::Unknown { answer: Some(said) } if said.result == Err(Refusal::Unknown)),
+            matches!(&outcome, Outcome::Unknown { answer: Some(said) } if said.error.as_deref() == Some("unknown")),
             "{outcome:?}"
         );
         // Nobody listens.
         let nobody = Client::new(support::free_addresses(1), Policy { max_attempts: 3, ..short });
-        let outcome = nobody.call(request(1, 3, read("k")), NodeId(0)).await;
+        let outcome = call(&nobody, 1, 3, &read("k"), NodeId(0)).await;
         assert_eq!(outcome, Outcome::Failed { answer: None });
     });
 }
@@ -161,10 +157,8 @@ fn a_server_that_hangs_up_makes_unknown_not_failed() {
     });
     block_on(async {
         let client = Client::new(vec![address], policy());
-        let (first, second) = tokio::join!(
-            client.call(request(1, 1, write("k", "1")), NodeId(0)),
-            client.call(request(2, 1, write("k", "1")), NodeId(0))
-        );
+        let op = write("k", "1");
+        let (first, second) = tokio::join!(call(&client, 1, 1, &op, NodeId(0)), call(&client, 2, 1, &op, NodeId(0)));
         assert_eq!(first, Outcome::Unknown { answer: None });
         assert_eq!(second, Outcome::Unknown { answer: None });
     });
@@ -214,7 +208,7 @@ fn a_node_goes_on_without_its_controller() {
     control::read_blocking::<Report>(&mut &ours).unwrap();
     drop(ours);
     for _ in 0..20 {
-        let (code, _, _) = eventually("a write", || http(layout.http[0], "PUT /kv/k", r#"{"value": "1"}"#));
+        let (code, _, _) = eventually("a write", || op(layout.http[0], r#"{"f": "write", "key": "k", "value": "1"}"#));
         assert_eq!(code, 200);
     }
 }
@@ -229,7 +223,7 @@ fn acknowledged_writes_survive_sigkill_and_peers_reconnect() {
     for life in 0..4 {
         block_on(async {
             let client = Client::new(layout.http.clone(), policy);
-            let outcome = client.call(request(1, 0, read("k")), NodeId(0)).await;
+            let outcome = call(&client, 1, 0, &read("k"), NodeId(0)).await;
             if life > 0 {
                 assert_eq!(answer(&outcome), Some(&value(&written.to_string())), "life {life}");
             }
@@ -237,7 +231,7 @@ fn acknowledged_writes_survive_sigkill_and_peers_reconnect() {
             let mut acknowledged = 0;
             while acknowledged < 30 {
                 written += 1;
-                let outcome = client.call(request(1, 0, write("k", &written.to_string())), NodeId(0)).await;
+                let outcome = call(&client, 1, 0, &write("k", &written.to_string()), NodeId(0)).await;
                 match outcome {
                     Outcome::Ok { .. } => acknowledged += 1,
                     Outcome::Unknown { .. } => {}
@@ -260,13 +254,13 @@ fn a_stopped_node_makes_unknown_and_answers_again_when_it_goes_on() {
         let patient = Client::new(layout.http.clone(), policy());
         let hasty = Policy { attempt_timeout: Duration::from_millis(200), ..policy() };
         let hasty = Client::new(layout.http.clone(), hasty);
-        let outcome = patient.call(request(1, 1, write("k", "1")), NodeId(0)).await;
+        let outcome = call(&patient, 1, 1, &write("k", "1"), NodeId(0)).await;
         assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
         node.signal(Signal::SIGSTOP);
-        let outcome = hasty.call(request(1, 2, write("k", "2")), NodeId(0)).await;
+        let outcome = call(&hasty, 1, 2, &write("k", "2"), NodeId(0)).await;
         assert_eq!(outcome, Outcome::Unknown { answer: None });
         node.signal(Signal::SIGCONT);
-        let outcome = patient.call(request(1, 3, read("k")), NodeId(0)).await;
+        let outcome = call(&patient, 1, 3, &read("k"), NodeId(0)).await;
         assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
     });
 }
@@ -289,7 +283,7 @@ fn a_full_disk_stops_the_node_and_it_says_so() {
     block_on(async {
         let client = Client::new(layout.http.clone(), policy());
         loop {
-            match client.call(request(1, 1, write(&format!("k{acknowledged}"), &long)), NodeId(0)).await {
+            match call(&client, 1, 1, &write(&format!("k{acknowledged}"), &long), NodeId(0)).await {
                 Outcome::Ok { .. } => acknowledged += 1,
                 Outcome::Unknown { .. } => break,
                 failed @ Outcome::Failed { .. } => panic!("{failed:?}"),
@@ -303,9 +297,12 @@ fn a_full_disk_stops_the_node_and_it_says_so() {
     assert!(said.contains("NODE ENDED: the log can't be written, so this node stops: can't extend"), "{said}");
     // What was acknowledged is there when the disk has room again.
     let _node = Process::again("child_node", &child_config(&layout, 0), None);
-    let (_, _, body) = eventually("a scan", || http(layout.http[0], "GET /kv?prefix=k", ""));
-    let entries = body["entries"].as_object().unwrap().len();
-    assert!(acknowledged > 0 && entries >= acknowledged, "{entries} of {acknowledged}");
+    assert!(acknowledged > 0);
+    for key in 0..acknowledged {
+        let read = format!(r#"{{"f": "read", "key": "k{key}"}}"#);
+        let (_, _, body) = eventually("a read", || op(layout.http[0], &read));
+        assert_eq!(body["result"].as_str().map(str::len), Some(long.len()), "k{key} of {acknowledged}");
+    }
 }
 
 #[test]
@@ -325,7 +322,7 @@ fn a_node_out_of_descriptors_serves_whom_it_has_and_rests() {
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     block_on(async {
         let client = Client::new(layout.http.clone(), policy());
-        let put = async |value: &str| client.call(request(1, 1, write("k", value)), NodeId(0)).await;
+        let put = async |value: &str| call(&client, 1, 1, &write("k", value), NodeId(0)).await;
         assert!(matches!(put("before").await, Outcome::Ok { .. }));
         // More than it has descriptors for; the system takes them in all the same.
         let crowd: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(layout.http[0]).unwrap()).collect();
@@ -344,7 +341,7 @@ fn a_node_out_of_descriptors_serves_whom_it_has_and_rests() {
         assert!(used < took / 2, "it used {used:?} of {took:?} without anything to do");
         drop(crowd);
     });
-    let (code, ..) = eventually("a new connection", || http(layout.http[0], "GET /kv/k", ""));
+    let (code, ..) = eventually("a new connection", || op(layout.http[0], r#"{"f": "read", "key": "k"}"#));
     assert_eq!(code, 200);
 }
 
@@ -378,6 +375,6 @@ fn rubbish_from_a_peer_closes_the_connection_and_hurts_nothing() {
         }
     }
     // The true peer's connection works on: a write needs both nodes.
-    let (code, _, body) = eventually("a write", || http(layout.http[0], "PUT /kv/k", r#"{"value": "1"}"#));
+    let (code, _, body) = eventually("a write", || op(layout.http[0], r#"{"f": "write", "key": "k", "value": "1"}"#));
     assert_eq!(code, 200, "{body}");
 }

@@ -51,7 +51,7 @@ pub struct Machines<P>(PhantomData<fn() -> P>);
 
 impl<P> Machines<P> {
     /// The kit of `P`.
-    #[allow(clippy::new_without_default, reason = "kits are statics")]
+    #[expect(clippy::new_without_default, reason = "kits are statics")]
     pub const fn new() -> Machines<P> {
         Machines(PhantomData)
     }

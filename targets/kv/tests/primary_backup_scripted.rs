@@ -114,7 +114,7 @@ fn a_restarted_backup_does_not_believe_what_its_last_life_was_told() {
     let mut n2 = in_sync_backup();
     n2.restart();
     n2.message(0, append(0, 1, true, Position { view: 0, index: 1 }, vec![], 1));
-    assert_eq!(fences(&n2.pass(LONG, Tick)), [], "it may have been shut off and missed something");
+    assert_eq!(fences(&n2.pass(LONG, Tick)), [0u16; 0], "it may have been shut off and missed something");
     n2.message(0, append(0, 2, true, Position { view: 0, index: 1 }, vec![], 1));
     assert_eq!(fences(&n2.pass(LONG, Tick))[..1], [0]);
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use duress_checkers::{Budget, Judge, Report, Results, Run, Settings, models};
+use duress_checkers::{Budget, Judge, Report, Results, Run, Settings};
 use duress_history::formats::Imported;
 use duress_report::checked::{Checked, Judgement};
 use duress_report::{html, terminal};
@@ -134,8 +134,8 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
 
 /// The model of a name, or what else there is.
 fn model(name: &str) -> Result<&'static dyn Judge, Failure> {
-    models::named(name).ok_or_else(|| {
-        let names: Vec<&str> = models::ALL.iter().map(|model| model.name()).collect();
+    duress_checkers::named(name).ok_or_else(|| {
+        let names: Vec<&str> = duress_checkers::all().map(|model| model.name()).collect();
         Failure::Usage(format!("there is no model {name:?}; there are {}", names.join(", ")))
     })
 }

@@ -18,6 +18,7 @@ pub(super) enum Syntax {
 }
 
 /// What stands next in the text.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Step {
     Entry(Entry),
     /// The bracket around all operations, and what closes it.

@@ -14,10 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use duress_driver::client::Client;
 use duress_driver::{NodeConfig, NodeError, Place, run_machine};
+use duress_history::{Function, Value as Any};
 use duress_kv::api::{ClientId, Key, Op, Refusal, Reply, Request, Response, Value};
-use duress_machine::client::Policy;
-use duress_machine::{Effect, Effects, Input, Journal, Machine, NodeId, Observation, Reading, RequestId, Role, Status};
+use duress_kv::paxos::Paxos;
+use duress_machine::client::{Outcome, Policy};
+use duress_machine::{
+    Asker, Effect, Effects, Input, Journal, Machine, NodeId, Observation, Protocol, Reading, RequestId, Role, Status,
+};
+use duress_plug::{Opts, Target};
 use serde::{Deserialize, Serialize};
 
 /// A register store with one fixed leader, `n1`: a write is acknowledged when the leader's log and
@@ -138,6 +144,25 @@ impl Machine for Toy {
     }
 }
 
+/// It speaks as the bundled service does.
+impl Protocol for Toy {
+    fn target() -> &'static dyn Target {
+        Paxos::target()
+    }
+
+    fn config(_: &Opts, _: u64) -> u16 {
+        1
+    }
+
+    fn request(who: Asker, op: &duress_history::Op) -> Option<Request> {
+        Paxos::request(who, op)
+    }
+
+    fn reply(op: &duress_history::Op, response: &Response) -> duress_machine::Reply {
+        Paxos::reply(op, response)
+    }
+}
+
 /// Addresses on the loopback that nobody listened on a moment ago.
 pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -159,9 +184,9 @@ impl Layout {
         Layout { peers: addresses, http, directory: directory.to_path_buf() }
     }
 
-    pub(crate) fn node(&self, id: u16, target: duress_kv::config::Config) -> NodeConfig {
+    pub(crate) fn node(&self, id: u16, target: &str, config: serde_json::Value) -> NodeConfig {
         let Place { id, cluster, peers, http, http_peers, data_dir, .. } = self.place(id, "");
-        NodeConfig { id, cluster, peers, http, http_peers, data_dir, target }
+        NodeConfig { id, cluster, peers, http, http_peers, data_dir, target: target.into(), config }
     }
 
     pub(crate) fn place(&self, id: u16, mode: &'static str) -> Place {
@@ -259,16 +284,36 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-pub(crate) fn request(client: u64, sequence: u64, op: Op) -> Request {
-    Request { client: ClientId(client), sequence, op }
+/// Makes one call.
+pub(crate) async fn call(
+    client: &Client,
+    id: u64,
+    sequence: u64,
+    op: &duress_history::Op,
+    first: NodeId,
+) -> Outcome<duress_machine::Reply> {
+    client.call(Asker { client: id, sequence }, op, first).await
 }
 
-pub(crate) fn write(key: &str, value: &str) -> Op {
-    Op::Write { key: key.into(), value: value.into() }
+/// What a call gave back, if it took effect.
+pub(crate) fn answer(outcome: &Outcome<duress_machine::Reply>) -> Option<&Any> {
+    match outcome {
+        Outcome::Ok { answer, .. } => Some(&answer.result),
+        _ => None,
+    }
 }
 
-pub(crate) fn read(key: &str) -> Op {
-    Op::Read { key: key.into() }
+pub(crate) fn write(key: &str, value: &str) -> duress_history::Op {
+    duress_history::Op::on(Function::Write, key, value)
+}
+
+pub(crate) fn read(key: &str) -> duress_history::Op {
+    duress_history::Op::on(Function::Read, key, Any::Nil)
+}
+
+/// Asks a node for one operation, given as JSON, as a person would.
+pub(crate) fn op(address: SocketAddr, op: &str) -> std::io::Result<(u16, String, serde_json::Value)> {
+    http(address, "POST /op", op)
 }
 
 /// One HTTP request by hand: what curl would see. Returns the code, the headers and the body.
