@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use duress_fault::{
     ClockChange, Clocks, Effect, Fault, Grudge, HostHarm, Kind, LinkHarm, Selector, Shape, Share, Timed,
 };
-use duress_plug::Plugs;
+use duress_plug::{Plugs, Target};
 use duress_scenario::{Error, Faults, Heal, Options, Override, Scenario};
 use duress_seed::Seed;
 use proptest::prelude::*;
 
 fn plugs() -> Plugs<'static> {
-    Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() }
+    static TARGETS: LazyLock<Vec<&'static dyn Target>> =
+        LazyLock::new(|| duress_kv::kit::TARGETS.iter().copied().chain([&duress_ring::kit::Kit as _]).collect());
+    Plugs { targets: &TARGETS, workloads: duress_workloads::plugs() }
 }
 
 fn parse(text: &str, file: &str, overrides: &[Override]) -> Result<Scenario, Error> {
