@@ -2,6 +2,7 @@
 //! every scenario survives being written and read. And that nothing makes the reader panic or hang.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use duress_fault::{
