@@ -14,6 +14,11 @@ use duress_seed::Seed;
 use proptest::prelude::*;
 
 fn plugs() -> Plugs<'static> {
+    Plugs { targets: duress_kv::kit::TARGETS, workloads: duress_workloads::plugs() }
+}
+
+/// With the targets that examples have besides.
+fn all_plugs() -> Plugs<'static> {
     static TARGETS: LazyLock<Vec<&'static dyn Target>> =
         LazyLock::new(|| duress_kv::kit::TARGETS.iter().copied().chain([&duress_ring::kit::Kit as _]).collect());
     Plugs { targets: &TARGETS, workloads: duress_workloads::plugs() }
@@ -54,7 +59,7 @@ fn refused(text: &str, assignments: &[&str]) -> String {
 
 fn round_trip(scenario: &Scenario) {
     let yaml = scenario.to_yaml();
-    let again = parse(&yaml, "resolved.yaml", &[]).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    let again = Scenario::parse(&yaml, "resolved.yaml", &[], &all_plugs()).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     assert_eq!(&again, scenario, "{yaml}");
 }
 
@@ -63,7 +68,7 @@ fn examples_are_right_and_survive_a_round_trip() {
     let examples = examples();
     assert!(examples.len() >= 7);
     for (file, text) in examples {
-        let scenario = parse(&text, &file, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = Scenario::parse(&text, &file, &[], &all_plugs()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(format!("{}.yaml", scenario.name), file);
         assert!(scenario.time <= Duration::from_secs(15), "{file} is too long for a quick check");
         assert!(!scenario.schedule(Seed(1)).faults().is_empty(), "{file} has no faults");
