@@ -59,7 +59,8 @@ fn refused(text: &str, assignments: &[&str]) -> String {
 
 fn round_trip(scenario: &Scenario) {
     let yaml = scenario.to_yaml();
-    let again = Scenario::parse(&yaml, "resolved.yaml", &[], &all_plugs()).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    let again =
+        Scenario::parse(&yaml, "resolved.yaml", &[], &all_plugs()).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     assert_eq!(&again, scenario, "{yaml}");
 }
 
